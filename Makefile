@@ -1,0 +1,35 @@
+# Everything goes through here; Go, make and bash are all it takes. `make` says what one can do.
+
+BIN     := bin/berth
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The version that .ci/tools puts into .cache/bin.
+LINT    := .cache/bin/golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bench fmt
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/berth
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/berth
+
+demo: build ## a server with the demo model, deployed and answering
+	$(BIN) demo
+
+test: ## all tests, with the race detector and the real llama.cpp engine
+	.ci/tools test
+	$(MAKE) --no-print-directory build
+	$(BIN) engine install llamacpp
+	go test -race -count=1 -timeout 15m ./...
+
+lint: ## what CI asks of the code before its tests
+	.ci/tools lint
+	$(LINT) run
+
+bench: ## all benchmarks, with allocations
+	go test -run '^$$' -bench . -benchmem ./...
+
+fmt: ## format all Go files
+	.ci/tools lint
+	$(LINT) fmt
