@@ -1,0 +1,365 @@
+package berth
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// sale is one purchase on its way through its transaction.
+type sale struct {
+	*Deployments
+	ctx    context.Context //nolint:containedctx // lives for one call of create
+	tx     Tx
+	caller Caller
+	ask    Purchase
+	// model is what is bought; weights is the model whose files its engine loads: the
+	// base of an adapter, else the model itself.
+	model, weights Model
+	engine         EngineTraits
+	d              Deployment
+}
+
+// create checks a purchase in the order of api.md 4.6 and writes it.
+func (s *Deployments) create(ctx context.Context, tx Tx, caller Caller, p Purchase) (Deployment, error) {
+	b := &sale{Deployments: s, ctx: ctx, tx: tx, caller: caller, ask: p}
+	for _, step := range []func() error{b.findModel, b.describe, b.checkPlan, b.checkName, b.write, b.hold} {
+		if err := step(); err != nil {
+			return Deployment{}, err
+		}
+	}
+	return b.d, tx.Events().Append(ctx, b.d.Event(s.NewID("evt_"), b.d.CreatedAt, "Bought; the hardware is held."))
+}
+
+// findModel looks the model up among those that the workspace may see.
+func (b *sale) findModel() (err error) {
+	if b.ask.ModelName == "" {
+		return Errorf(CodeInvalid, "Field required: model_name")
+	}
+	if b.model, err = visibleModel(b.ctx, b.tx, b.caller.WorkspaceID, b.ask.ModelName); err != nil {
+		return err
+	}
+	b.weights = b.model
+	if b.model.Kind == ModelKindAdapter {
+		if b.weights, err = b.tx.Models().Get(b.ctx, b.model.Base); err != nil {
+			return err
+		}
+	}
+	engine, ok := b.Engines[b.weights.Engine]
+	if !ok {
+		return Errorf(CodeInternal, "The engine %q of model %s is not known to this server.", b.weights.Engine, b.weights.Name)
+	}
+	b.engine = engine
+	return nil
+}
+
+// visibleModel hides models of other workspaces behind the answer for unknown ones.
+func visibleModel(ctx context.Context, tx Tx, workspaceID, name string) (Model, error) {
+	m, err := tx.Models().Get(ctx, name)
+	if CodeOf(err) == CodeNotFound || err == nil && !m.VisibleTo(workspaceID) {
+		return Model{}, modelNotFound(name)
+	}
+	return m, err
+}
+
+// describe fills what deployments of every plan have.
+func (b *sale) describe() error {
+	plan, err := resolvePlan(&b.model, b.ask.Plan)
+	if err != nil {
+		return err
+	}
+	now := b.Now()
+	b.d = Deployment{
+		ID:          b.NewID("dep_"),
+		WorkspaceID: b.caller.WorkspaceID,
+		ModelName:   b.model.Name,
+		BaseModel:   b.weights.Name,
+		Plan:        plan,
+		Status:      StatusPending,
+		Capacity:    1, BaseCapacity: 1,
+		ChargeType: ChargeTypePostPaid,
+		Creator:    b.caller.AccountID, Modifier: b.caller.AccountID,
+		CreatedAt: now, ModifiedAt: now,
+	}
+	return b.ask.fill(&b.d)
+}
+
+// checkPlan checks and fills what only deployments of the plan have.
+func (b *sale) checkPlan() error {
+	switch b.d.Plan {
+	case PlanMU:
+		spec, err := b.chosenSpec()
+		if err != nil {
+			return err
+		}
+		if err := b.ask.fillMU(&b.d, &b.weights, spec); err != nil {
+			return err
+		}
+		return b.checkMemory(b.d.Spec)
+	case PlanPTU:
+		if !b.model.Calibration.Known() {
+			return Errorf(CodeInvalid, "The model %s is not calibrated, so no throughput of it can be reserved; calibrate it, or declare calibration.input_tpm and calibration.output_tpm in its entry.", b.model.Name)
+		}
+		return b.ask.fillPTU(&b.d, &b.weights)
+	}
+	if !b.engine.Adapters {
+		return Errorf(CodeInvalid, "The engine %s of base model %s cannot apply adapters; choose plan mu.", b.engine.Name, b.weights.Name)
+	}
+	return nil
+}
+
+// chosenSpec resolves deploy_spec. A purchase without plan may leave it out and gets
+// the first one; with a plan it is required (api.md 4.4, statement 18).
+func (b *sale) chosenSpec() (ResolvedSpec, error) {
+	offered := b.SpecsOf(&b.weights)
+	if len(offered) == 0 {
+		return ResolvedSpec{}, Errorf(CodeInvalid, "The model %s does not exist or is not deployable", b.model.Name)
+	}
+	if b.ask.Spec == "" && b.ask.Plan == "" {
+		return offered[0], nil
+	}
+	if b.ask.Spec == "" {
+		return ResolvedSpec{}, Errorf(CodeInvalid, "Field required: deploy_spec")
+	}
+	for _, spec := range offered {
+		if spec.Name != b.ask.Spec {
+			continue
+		}
+		if spec.Type == SpecTypeSeparated {
+			return spec, Errorf(CodeInvalid, "The engine %s cannot separate prefill and decode; choose a template of type COUPLED.", b.engine.Name)
+		}
+		return spec, nil
+	}
+	return ResolvedSpec{}, Errorf(CodeInvalid, "The deploy_spec %q is not offered for model %s; ask GET /api/v1/deployments/models?version=v1.0 for those that are.", b.ask.Spec, b.model.Name)
+}
+
+// SpecsOf returns the specs that a model may be deployed on, its own entry's first to
+// last, else every configured one.
+func (s *Deployments) SpecsOf(m *Model) []ResolvedSpec {
+	var out []ResolvedSpec
+	if len(m.Specs) == 0 {
+		for _, spec := range s.Specs {
+			out = append(out, spec.Resolve(SpecOverride{}))
+		}
+	}
+	for _, o := range m.Specs {
+		for _, spec := range s.Specs {
+			if spec.Name == o.Spec {
+				out = append(out, spec.Resolve(o))
+			}
+		}
+	}
+	for i := range out {
+		if m.ContextLength > 0 {
+			out[i].ContextLength = min(out[i].ContextLength, m.ContextLength)
+		}
+	}
+	return out
+}
+
+// checkMemory refuses a replica that could not hold its weights and context.
+func (b *sale) checkMemory(spec ResolvedSpec) error {
+	need := MemoryNeed(b.weights.File, b.engine, spec.Slots, spec.ContextLength)
+	if b.engine.Remote || need <= spec.Replica.MemoryBytes {
+		return nil
+	}
+	return Errorf(CodeInvalid, "A replica of %s on %s needs about %d MiB for its weights and %d sequences of %d tokens, but has %d MiB; choose a smaller max_context_length or a larger spec.",
+		b.model.Name, spec.Name, need>>20, spec.Slots, spec.ContextLength, spec.Replica.MemoryBytes>>20)
+}
+
+// checkName makes the name and refuses one that is taken (api.md 4.5).
+func (b *sale) checkName() error {
+	suffix, err := NormalSuffix(b.ask.Suffix)
+	if err != nil {
+		return err
+	}
+	b.d.Suffix = suffix
+	b.d.DeployedModel = DeployedModelName(&b.model, b.caller.WorkspaceID, suffix)
+	_, err = b.tx.Deployments().ByName(b.ctx, b.d.DeployedModel)
+	switch CodeOf(err) {
+	case CodeNotFound:
+		return nil
+	case "":
+		return Errorf(CodeConflict, "Deployed model %s already exists, please specify a suffix.", b.d.DeployedModel)
+	}
+	return err
+}
+
+// write inserts the deployment and, for a pooled plan, its place in the pool.
+func (b *sale) write() error {
+	if !b.d.Plan.Pooled() {
+		return b.tx.Deployments().Insert(b.ctx, b.d)
+	}
+	pool, err := b.pool()
+	if err != nil {
+		return err
+	}
+	b.d.PoolID, b.d.Spec = pool.ID, pool.Spec
+	if err := b.tx.Deployments().Insert(b.ctx, b.d); err != nil {
+		return err
+	}
+	member := Member{PoolID: pool.ID, DeploymentID: b.d.ID, Plan: b.d.Plan}
+	if b.d.Plan == PlanPTU {
+		member.LoadPPM = LoadPPM(b.d.PTU, b.model.Calibration)
+	} else {
+		member.Adapter = AdapterRef{Digest: b.model.File.Digest, Path: b.model.File.Path}
+	}
+	return b.tx.Pools().Join(b.ctx, member)
+}
+
+// pool finds the pool of the weights, or makes it (design 2).
+func (b *sale) pool() (Pool, error) {
+	spec, err := b.poolSpec()
+	if err != nil {
+		return Pool{}, err
+	}
+	if err := b.checkMemory(spec); err != nil {
+		return Pool{}, err
+	}
+	key := PoolKey(b.weights.File.Digest, spec, b.weights.Engine)
+	pool, err := b.tx.Pools().ByKey(b.ctx, key)
+	if err == nil {
+		pool.IdleSince = time.Time{}
+		return pool, b.tx.Pools().Update(b.ctx, pool)
+	}
+	if CodeOf(err) != CodeNotFound {
+		return Pool{}, err
+	}
+	pool = Pool{
+		ID: b.NewID("pool_"), Key: key, ModelName: b.weights.Name, Engine: b.weights.Engine, Spec: spec,
+		Min: b.weights.Pool.Min, Max: b.weights.Pool.Max, CreatedAt: b.Now(),
+	}
+	return pool, b.tx.Pools().Insert(b.ctx, pool)
+}
+
+// poolSpec is the spec that the model's entry names for its pool, else its first.
+func (b *sale) poolSpec() (ResolvedSpec, error) {
+	for _, spec := range b.SpecsOf(&b.weights) {
+		if b.weights.Pool.Spec == "" && spec.Type == SpecTypeCoupled || spec.Name == b.weights.Pool.Spec {
+			return spec, nil
+		}
+	}
+	return ResolvedSpec{}, Errorf(CodeInvalid, "The model %s does not exist or is not deployable", b.model.Name)
+}
+
+// hold takes the hardware of every replica that the purchase needs beyond those that
+// exist, all or none, and writes the replicas for the reconciler to start.
+func (b *sale) hold() error {
+	lanes, err := b.needed()
+	if err != nil {
+		return err
+	}
+	for _, lane := range lanes {
+		if err := b.addReplicas(lane); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// needed returns the lanes that must grow for this purchase.
+func (b *sale) needed() ([]LaneWant, error) {
+	if !b.d.Plan.Pooled() {
+		want := LaneWant{Lane: LaneDedicated, Replicas: b.d.Replicas()}
+		if b.model.Kind == ModelKindAdapter {
+			want.Adapters = []AdapterRef{{Digest: b.model.File.Digest, Path: b.model.File.Path}}
+		}
+		return []LaneWant{want}, nil
+	}
+	pool, err := b.tx.Pools().Get(b.ctx, b.d.PoolID)
+	if err != nil {
+		return nil, err
+	}
+	members, err := b.tx.Pools().Members(b.ctx, pool.ID)
+	if err != nil {
+		return nil, err
+	}
+	have, err := b.tx.Replicas().OfPool(b.ctx, pool.ID)
+	if err != nil {
+		return nil, err
+	}
+	want := pool.Lanes(members, b.engine)
+	var total int64
+	for _, w := range want {
+		total += w.Replicas
+	}
+	if pool.Max > 0 && total > int64(pool.Max) {
+		return nil, Errorf(CodeNoCapacity, "The pool of %s would need %d replicas and may have %d; reserve less, or raise pool.max of the model.", pool.ModelName, total, pool.Max)
+	}
+	return Missing(want, have), nil
+}
+
+func (b *sale) addReplicas(want LaneWant) error {
+	placements := make([]Placement, want.Replicas)
+	versions := map[string]int64{}
+	if !b.engine.Remote {
+		var err error
+		if placements, versions, err = b.place(want.Replicas); err != nil {
+			return err
+		}
+	}
+	holds := make([]Hold, 0, len(placements))
+	for _, p := range placements {
+		r := Replica{
+			ID: b.NewID("rep_"), NodeID: p.NodeID, Lane: want.Lane, Engine: b.weights.Engine, ModelName: b.weights.Name,
+			Spec: b.d.Spec, Adapters: want.Adapters, State: ReplicaPending, CreatedAt: b.Now(),
+		}
+		if b.d.Plan.Pooled() {
+			r.PoolID = b.d.PoolID
+		} else {
+			r.DeploymentID = b.d.ID
+		}
+		if err := b.tx.Replicas().Insert(b.ctx, r); err != nil {
+			return err
+		}
+		holds = append(holds, Hold{
+			ID: b.NewID("hold_"), NodeID: p.NodeID, ReplicaID: r.ID, DeploymentID: r.DeploymentID, PoolID: r.PoolID,
+			Held: p.Held, GPUs: p.GPUs,
+		})
+	}
+	if b.engine.Remote {
+		return nil
+	}
+	return b.tx.Nodes().Hold(b.ctx, versions, holds)
+}
+
+// place asks [Place] and returns the versions of the nodes it looked at.
+func (b *sale) place(count int64) ([]Placement, map[string]int64, error) {
+	nodes, err := b.tx.Nodes().List(b.ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	holds, err := b.tx.Nodes().Holds(b.ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	placements, err := Place(nodes, holds, b.d.Spec, count, b.holder)
+	if err != nil {
+		return nil, nil, err
+	}
+	versions := map[string]int64{}
+	for _, n := range nodes {
+		for _, p := range placements {
+			if p.NodeID == n.ID {
+				versions[n.ID] = n.Version
+			}
+		}
+	}
+	return placements, versions, nil
+}
+
+// holder names who holds hardware, without showing another workspace's names.
+func (b *sale) holder(h Hold) string {
+	if h.PoolID != "" {
+		pool, err := b.tx.Pools().Get(b.ctx, h.PoolID)
+		if err != nil {
+			return "a pool"
+		}
+		return fmt.Sprintf("pool of %s", pool.ModelName)
+	}
+	d, err := b.tx.Deployments().Get(b.ctx, h.DeploymentID)
+	if err != nil || d.WorkspaceID != b.caller.WorkspaceID {
+		return "another workspace"
+	}
+	return d.DeployedModel
+}

@@ -1,0 +1,277 @@
+package berth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Plan is how a deployment is sold.
+type Plan string
+
+// The three plans, three promises (design 2).
+const (
+	PlanPTU  Plan = "ptu"  // provisioned throughput on a shared pool
+	PlanMU   Plan = "mu"   // model units: replicas of one's own
+	PlanLoRA Plan = "lora" // an adapter on a shared pool, billed per token
+)
+
+// Pooled reports whether deployments of the plan share the replicas of a pool.
+func (p Plan) Pooled() bool { return p == PlanPTU || p == PlanLoRA }
+
+// ParsePlan compares without case (statement 133) and refuses anything else.
+func ParsePlan(s string) (Plan, error) {
+	switch p := Plan(strings.ToLower(s)); p {
+	case PlanPTU, PlanMU, PlanLoRA:
+		return p, nil
+	}
+	return "", Errorf(CodeInvalid, "The plan %q is not known; plan must be ptu, mu or lora.", s)
+}
+
+// PTUCapacity is reserved throughput in tokens per minute (api.md 6.2).
+type PTUCapacity struct {
+	InputTPM    int64
+	OutputTPM   int64
+	ThinkingTPM int64
+}
+
+// DefaultPTUCapacity is what a ptu deployment gets that names no capacity
+// (api.md 4.4, statement 15).
+var DefaultPTUCapacity = PTUCapacity{InputTPM: 10_000, OutputTPM: 1_000}
+
+// OverflowStrategy says what happens to a ptu call beyond the reservation
+// (api.md 6.3).
+type OverflowStrategy string
+
+// The strategies.
+const (
+	OverflowEnable  OverflowStrategy = "enable"  // served best effort and metered apart
+	OverflowDisable OverflowStrategy = "disable" // refused with 429
+)
+
+// Deployment is a model sold to a workspace under a plan.
+type Deployment struct {
+	// ID is dep_ + UUIDv7 and the foreign key of everything, because DeployedModel can
+	// be used again after deletion.
+	ID string
+	// DeployedModel is the name that clients use; unique among deployments that are not
+	// deleted.
+	DeployedModel string
+	DisplayName   string
+	WorkspaceID   string
+	ModelName     string
+	BaseModel     string
+	Plan          Plan
+	Suffix        string
+	Status        Status
+	// Reason is the sentence that explains FAILED and UPDATING_FAILED.
+	Reason        string
+	Capacity      int64 // units bought
+	BaseCapacity  int64 // units per replica
+	ReadyCapacity int64 // units that serve now
+	Spec          ResolvedSpec
+	PTU           PTUCapacity
+	Overflow      OverflowStrategy
+	PoolID        string // pooled plans
+	// EnableThinking fixes the mode of an mu deployment; nil leaves it to each call.
+	EnableThinking   *bool
+	MaxContextLength int64 // tokens of prompt and answer together; 0: the model's
+	RPMLimit         int64 // requests per minute; 0: none
+	TPMLimit         int64 // tokens per minute; 0: none
+	ChargeType       string
+	Creator          string // account ids
+	Modifier         string
+	CreatedAt        time.Time
+	ModifiedAt       time.Time
+	DeletedAt        time.Time // zero while the row is live
+}
+
+// ChargeTypePostPaid is the only charge type sold here (statement 39).
+const ChargeTypePostPaid = "post_paid"
+
+// Replicas returns the number of replicas an mu deployment is made of.
+func (d *Deployment) Replicas() int64 {
+	if d.BaseCapacity == 0 {
+		return 0
+	}
+	return d.Capacity / d.BaseCapacity
+}
+
+// Purchase is what a client asks for when it creates a deployment. Nil pointers and
+// empty strings are fields that were not sent.
+type Purchase struct {
+	ModelName        string
+	Plan             string // any case; "" derives it (api.md 4.4)
+	DisplayName      string
+	Suffix           string
+	Spec             string
+	BillingMethod    string
+	ChargeType       string
+	Capacity         *int64
+	EnableThinking   *bool
+	MaxContextLength *int64
+	RPMLimit         *int64
+	TPMLimit         *int64
+	PTU              *PTUCapacity
+}
+
+// Bounds of what a purchase may say (api.md 4.4).
+const (
+	MaxDisplayNameLength = 50
+	MaxSuffixLength      = 8
+	MaxCapacity          = 1000 // exclusive
+	MaxContextLimit      = 262_144
+	MaxLimitPerMinute    = 1_000_000_000_000
+)
+
+// InvalidCapacity is the documented refusal of a capacity (api.md 3.1), with the real
+// units per replica in it. n is the value as the client wrote it.
+func InvalidCapacity(n string, unitsPerReplica int64) error {
+	return Errorf(CodeInvalid, "Invalid capacity (%s), capacity must be larger than or equal to 0 and multiples of %d and less than %d!", n, unitsPerReplica, MaxCapacity)
+}
+
+var suffixAlphabet = regexp.MustCompile(`^[a-z0-9-]*$`)
+
+// NormalSuffix lower-cases a suffix and refuses one that is too long or has other
+// characters than a–z, 0–9 and '-' (api.md 4.5).
+func NormalSuffix(s string) (string, error) {
+	s = strings.ToLower(s)
+	if len(s) > MaxSuffixLength {
+		return "", Errorf(CodeInvalid, "The suffix %q is too long; use at most %d characters.", s, MaxSuffixLength)
+	}
+	if !suffixAlphabet.MatchString(s) {
+		return "", Errorf(CodeInvalid, "The suffix %q is not usable; use a-z, 0-9 and '-' only.", s)
+	}
+	return s, nil
+}
+
+// DeployedModelName makes the name that a deployment is called by (api.md 4.5):
+// custom models keep their own name, catalogue bases get 8 stable hex digits of
+// workspace and model, so that a second deployment without suffix collides.
+func DeployedModelName(m *Model, workspaceID, suffix string) string {
+	name := m.Name
+	if !m.Custom() {
+		sum := sha256.Sum256([]byte(workspaceID + "\x00" + m.Name))
+		name += "-" + hex.EncodeToString(sum[:4])
+	}
+	if suffix != "" {
+		name += "-" + suffix
+	}
+	return name
+}
+
+// resolvePlan finds the plan of a purchase: the named one, else a LoRA model's lora,
+// else mu on a model that has it, else ptu (api.md 4.4).
+func resolvePlan(m *Model, asked string) (Plan, error) {
+	undeployable := Errorf(CodeInvalid, "The model %s does not exist or is not deployable", m.Name)
+	if asked != "" {
+		plan, err := ParsePlan(asked)
+		if err != nil {
+			return "", err
+		}
+		if !m.Offers(plan) {
+			return "", undeployable
+		}
+		return plan, nil
+	}
+	order := []Plan{PlanMU, PlanPTU}
+	if m.Kind == ModelKindAdapter {
+		order = []Plan{PlanLoRA, PlanMU}
+	}
+	for _, p := range order {
+		if m.Offers(p) {
+			return p, nil
+		}
+	}
+	return "", undeployable
+}
+
+// checkRange refuses a number outside [low, high]; nil passes.
+func checkRange(field string, v *int64, low, high int64) error {
+	if v == nil || *v >= low && *v <= high {
+		return nil
+	}
+	return Errorf(CodeInvalid, "Range of %s should be [%d, %d]", field, low, high)
+}
+
+// fill copies the fields of every plan from p into d, after checking them.
+func (p *Purchase) fill(d *Deployment) error {
+	if n := len([]rune(p.DisplayName)); n > MaxDisplayNameLength {
+		return Errorf(CodeInvalid, "The name is %d characters long; use at most %d.", n, MaxDisplayNameLength)
+	}
+	if p.ChargeType != "" && p.ChargeType != ChargeTypePostPaid {
+		return Errorf(CodeInvalid, "The charge_type %q is not sold here; only %s is.", p.ChargeType, ChargeTypePostPaid)
+	}
+	d.DisplayName = p.DisplayName
+	if d.DisplayName == "" {
+		d.DisplayName = d.ModelName
+	}
+	return nil
+}
+
+// fillMU checks and copies what only mu deployments have.
+func (p *Purchase) fillMU(d *Deployment, m *Model, spec ResolvedSpec) error {
+	switch {
+	case p.BillingMethod != "" && p.BillingMethod != "POST_PAY":
+		return Errorf(CodeInvalid, "The billing_method %q is not sold here; only POST_PAY is.", p.BillingMethod)
+	case p.Capacity == nil:
+		return Errorf(CodeInvalid, "Field required: capacity")
+	case *p.Capacity <= 0 || *p.Capacity >= MaxCapacity || *p.Capacity%spec.UnitsPerReplica != 0:
+		return InvalidCapacity(fmt.Sprint(*p.Capacity), spec.UnitsPerReplica)
+	case p.EnableThinking != nil && *p.EnableThinking && m.Thinking == ThinkingNone:
+		return Errorf(CodeInvalid, "The model %s does not support enable_thinking.", m.Name)
+	case p.EnableThinking != nil && !*p.EnableThinking && m.Thinking == ThinkingAlways:
+		return Errorf(CodeInvalid, "The value of the enable_thinking parameter is restricted to True.")
+	}
+	ceiling := int64(MaxContextLimit)
+	if m.ContextLength > 0 {
+		ceiling = min(ceiling, m.ContextLength)
+	}
+	for _, err := range []error{
+		checkRange("max_context_length", p.MaxContextLength, 1, ceiling),
+		checkRange("rpm_limit", p.RPMLimit, 1, MaxLimitPerMinute),
+		checkRange("tpm_limit", p.TPMLimit, 1, MaxLimitPerMinute),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	d.Capacity, d.EnableThinking = *p.Capacity, p.EnableThinking
+	d.MaxContextLength, d.RPMLimit, d.TPMLimit = value(p.MaxContextLength), value(p.RPMLimit), value(p.TPMLimit)
+	if d.MaxContextLength > 0 {
+		spec.ContextLength = d.MaxContextLength
+	}
+	d.Spec, d.BaseCapacity = spec, spec.UnitsPerReplica
+	return nil
+}
+
+// fillPTU checks and copies what only ptu deployments have.
+func (p *Purchase) fillPTU(d *Deployment, m *Model) error {
+	d.PTU = DefaultPTUCapacity
+	if p.PTU != nil {
+		d.PTU = *p.PTU
+	}
+	for field, v := range map[string]int64{"input_tpm": d.PTU.InputTPM, "output_tpm": d.PTU.OutputTPM} {
+		if err := checkRange("ptu_capacity."+field, &v, 1, MaxLimitPerMinute); err != nil {
+			return err
+		}
+	}
+	if err := checkRange("ptu_capacity.thinking_output_tpm", &d.PTU.ThinkingTPM, 0, MaxLimitPerMinute); err != nil {
+		return err
+	}
+	if d.PTU.ThinkingTPM > 0 && m.Thinking == ThinkingNone {
+		return Errorf(CodeInvalid, "The model %s does not think; leave ptu_capacity.thinking_output_tpm out.", m.Name)
+	}
+	d.Overflow = OverflowEnable
+	return nil
+}
+
+func value(p *int64) int64 {
+	if p == nil {
+		return 0
+	}
+	return *p
+}

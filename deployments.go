@@ -1,0 +1,182 @@
+package berth
+
+import (
+	"context"
+	"slices"
+)
+
+// Deployments sells models: it creates, reads and deletes deployments. Each write is
+// one store transaction, done whole or refused whole; the reconciler does the work
+// afterwards. The caller comes from the context ([WithCaller]).
+type Deployments struct {
+	Writer
+	Specs   []Spec                  // as configured, in order
+	Engines map[string]EngineTraits // by driver name
+	// Wake tells the reconciler that there is something to do; it never blocks.
+	Wake func()
+}
+
+// Create buys a deployment (api.md 4.4 to 4.6). Needs [RoleAdmin]. It answers at once
+// with status PENDING; [CodeNotFound], [CodeInvalid], [CodeConflict] and
+// [CodeNoCapacity] refuse it with nothing changed.
+func (s *Deployments) Create(ctx context.Context, p Purchase) (Deployment, error) {
+	caller := CallerFrom(ctx)
+	if !caller.May(RoleAdmin) {
+		return Deployment{}, accessDenied()
+	}
+	var d Deployment
+	err := s.write(ctx, "deployment.create", func(tx Tx) (_ string, err error) {
+		d, err = s.create(ctx, tx, caller, p)
+		return d.DeployedModel, err
+	})
+	s.Wake()
+	return d, err
+}
+
+// Delete takes a deployment out of service. Needs [RoleAdmin]. New calls are refused
+// from the moment it returns, running ones have 30 s; billing ends now. A repeat
+// while it is under way answers the same; an unknown name is [CodeNotFound].
+func (s *Deployments) Delete(ctx context.Context, deployedModel string) (Deployment, error) {
+	caller := CallerFrom(ctx)
+	if !caller.May(RoleAdmin) {
+		return Deployment{}, accessDenied()
+	}
+	var d Deployment
+	err := s.write(ctx, "deployment.delete", func(tx Tx) (_ string, err error) {
+		d, err = s.named(ctx, tx, caller, deployedModel)
+		if err != nil || d.Status == StatusDeleting {
+			return deployedModel, err
+		}
+		if err := tx.Pools().Leave(ctx, d.ID); err != nil {
+			return "", err
+		}
+		d.Modifier = caller.AccountID
+		return deployedModel, s.transition(ctx, tx, &d, CauseDelete, "Deletion was accepted; running calls have 30 s.")
+	})
+	s.Wake()
+	return d, err
+}
+
+// Get returns a deployment of the caller's workspace (api.md 4.7). Needs
+// [RoleInference]. One that was deleted is [CodeNotFound] with the sentence
+// "Not found."; another workspace's is as unknown as one that never was.
+func (s *Deployments) Get(ctx context.Context, deployedModel string) (Deployment, error) {
+	caller := CallerFrom(ctx)
+	if !caller.May(RoleInference) {
+		return Deployment{}, accessDenied()
+	}
+	var d Deployment
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		d, err = s.named(ctx, tx, caller, deployedModel)
+		if CodeOf(err) != CodeNotFound {
+			return err
+		}
+		gone, terr := tx.Deployments().Tombstone(ctx, caller.WorkspaceID, deployedModel)
+		if terr != nil {
+			return terr
+		}
+		if gone {
+			return Errorf(CodeNotFound, "Not found.")
+		}
+		return err
+	})
+	return d, err
+}
+
+// Page is one page of a list; numbers count from 1.
+type Page struct{ Number, Size int64 }
+
+func (p Page) offset() int64 { return (p.Number - 1) * p.Size }
+
+// List returns a page of the caller's workspace, newest first, and the number of all
+// (api.md 4.8). Needs [RoleInference]. plan "" means every plan.
+func (s *Deployments) List(ctx context.Context, page Page, plan Plan) ([]Deployment, int64, error) {
+	caller := CallerFrom(ctx)
+	if !caller.May(RoleInference) {
+		return nil, 0, accessDenied()
+	}
+	var list []Deployment
+	var total int64
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		list, total, err = tx.Deployments().List(ctx, DeploymentFilter{
+			WorkspaceID: caller.WorkspaceID, Plan: plan, Offset: page.offset(), Limit: page.Size,
+		})
+		return err
+	})
+	return list, total, err
+}
+
+// Callable returns the deployments of the caller's workspace that take calls, newest
+// first. Needs [RoleInference].
+func (s *Deployments) Callable(ctx context.Context) ([]Deployment, error) {
+	all, _, err := s.List(ctx, Page{Number: 1}, "")
+	return slices.DeleteFunc(all, func(d Deployment) bool { return !d.Status.Callable() }), err
+}
+
+// Events returns what happened to a deployment, oldest first, at most limit after the
+// given event id. Needs [RoleAdmin].
+func (s *Deployments) Events(ctx context.Context, deployedModel, after string, limit int64) ([]Event, error) {
+	var events []Event
+	err := s.inspect(ctx, deployedModel, func(tx Tx, d Deployment) (err error) {
+		events, err = tx.Events().List(ctx, d.ID, after, limit)
+		return err
+	})
+	return events, err
+}
+
+// Replicas returns the engines that serve a deployment: its own, or those of its pool.
+// Needs [RoleAdmin].
+func (s *Deployments) Replicas(ctx context.Context, deployedModel string) ([]Replica, error) {
+	var replicas []Replica
+	err := s.inspect(ctx, deployedModel, func(tx Tx, d Deployment) (err error) {
+		if d.PoolID != "" {
+			replicas, err = tx.Replicas().OfPool(ctx, d.PoolID)
+			return err
+		}
+		replicas, err = tx.Replicas().OfDeployment(ctx, d.ID)
+		return err
+	})
+	return replicas, err
+}
+
+func (s *Deployments) inspect(ctx context.Context, deployedModel string, fn func(Tx, Deployment) error) error {
+	caller := CallerFrom(ctx)
+	if !caller.May(RoleAdmin) {
+		return accessDenied()
+	}
+	return s.Store.View(ctx, func(tx Tx) error {
+		d, err := s.named(ctx, tx, caller, deployedModel)
+		if err != nil {
+			return err
+		}
+		return fn(tx, d)
+	})
+}
+
+// named finds a live deployment of the caller's workspace.
+func (s *Deployments) named(ctx context.Context, tx Tx, caller Caller, deployedModel string) (Deployment, error) {
+	d, err := tx.Deployments().ByName(ctx, deployedModel)
+	if CodeOf(err) == CodeNotFound || err == nil && d.WorkspaceID != caller.WorkspaceID {
+		return Deployment{}, modelNotFound(deployedModel)
+	}
+	return d, err
+}
+
+// transition moves d along the table of lifecycle.go and says so in an event.
+func (s *Deployments) transition(ctx context.Context, tx Tx, d *Deployment, cause Cause, reason string) error {
+	to, ok := d.Status.Next(cause)
+	if !ok {
+		return Errorf(CodeUnsupported, "The operation is unsupported on the referee object.")
+	}
+	d.Status, d.ModifiedAt = to, s.Now()
+	if err := tx.Deployments().Update(ctx, *d); err != nil {
+		return err
+	}
+	return tx.Events().Append(ctx, d.Event(s.NewID("evt_"), d.ModifiedAt, reason))
+}
+
+func accessDenied() error { return Errorf(CodeForbidden, "Access denied.") }
+
+func modelNotFound(name string) error {
+	return Errorf(CodeNotFound, "Model: %s not found!", name)
+}

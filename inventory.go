@@ -1,0 +1,84 @@
+package berth
+
+import "context"
+
+// Inventory answers what hardware there is, who holds it and which workspaces exist.
+type Inventory struct{ Store Store }
+
+// NodeUse is a node with what is held of it.
+type NodeUse struct {
+	Node Node
+	Held []NamedHold
+}
+
+// NamedHold is a hold with the name of its holder: a deployment, or the model of a pool.
+type NamedHold struct {
+	Hold          Hold
+	DeployedModel string
+	PoolModel     string
+}
+
+// Nodes returns every node and its holds. Needs [RoleOwner].
+func (s *Inventory) Nodes(ctx context.Context) ([]NodeUse, error) {
+	if !CallerFrom(ctx).May(RoleOwner) {
+		return nil, accessDenied()
+	}
+	var uses []NodeUse
+	err := s.Store.View(ctx, func(tx Tx) error {
+		nodes, err := tx.Nodes().List(ctx)
+		if err != nil {
+			return err
+		}
+		held, err := namedHolds(ctx, tx)
+		if err != nil {
+			return err
+		}
+		uses = make([]NodeUse, 0, len(nodes))
+		for _, n := range nodes {
+			uses = append(uses, NodeUse{Node: n, Held: held[n.ID]})
+		}
+		return nil
+	})
+	return uses, err
+}
+
+// namedHolds returns the holds of each node.
+func namedHolds(ctx context.Context, tx Tx) (map[string][]NamedHold, error) {
+	holds, err := tx.Nodes().Holds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	held := map[string][]NamedHold{}
+	for _, h := range holds {
+		named := NamedHold{Hold: h}
+		if h.PoolID != "" {
+			pool, err := tx.Pools().Get(ctx, h.PoolID)
+			if err != nil {
+				return nil, err
+			}
+			named.PoolModel = pool.ModelName
+		} else {
+			d, err := tx.Deployments().Get(ctx, h.DeploymentID)
+			if err != nil {
+				return nil, err
+			}
+			named.DeployedModel = d.DeployedModel
+		}
+		held[h.NodeID] = append(held[h.NodeID], named)
+	}
+	return held, nil
+}
+
+// Workspace returns a workspace that an owner names; unknown is [CodeWorkspaceDenied],
+// as for one that exists and is denied (statement 11).
+func (s *Inventory) Workspace(ctx context.Context, id string) (Workspace, error) {
+	var w Workspace
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		w, err = tx.Accounts().Workspace(ctx, id)
+		return err
+	})
+	if CodeOf(err) == CodeNotFound {
+		return w, workspaceDenied()
+	}
+	return w, err
+}

@@ -1,0 +1,111 @@
+package berth
+
+import "slices"
+
+// Status is where a deployment stands (api.md 4.3).
+type Status string
+
+// The documented values that Berth uses.
+const (
+	StatusPending        Status = "PENDING"         // bought, hardware held
+	StatusDeploying      Status = "DEPLOYING"       // engines coming up
+	StatusRunning        Status = "RUNNING"         // serving
+	StatusUpdating       Status = "UPDATING"        // serving while a change is under way
+	StatusUpdatingFailed Status = "UPDATING_FAILED" // serving as before a change that failed
+	StatusStopped        Status = "STOPPED"         // no hardware, no charge
+	StatusFailed         Status = "FAILED"          // could not come up; hardware given back
+	StatusOfflining      Status = "OFFLINING"       // draining towards STOPPED
+	StatusDeleting       Status = "DELETING"        // no new calls; running ones end
+	StatusDeleted        Status = "DELETED"         // a tombstone
+	StatusArrearsDown    Status = "ARREARS_DOWN"    // stopped because the account is overdue
+	StatusArrearsRecover Status = "ARREARS_RECOVERING"
+)
+
+// Cause is why a status changes.
+type Cause string
+
+// The causes of transitions.
+const (
+	CauseEngineStarting Cause = "engine_starting" // the first engine was started
+	CauseReady          Cause = "ready"           // what was bought answers
+	CauseGaveUp         Cause = "gave_up"         // no engine comes up any more
+	CauseChange         Cause = "change"          // scale or update accepted
+	CauseChangeDone     Cause = "change_done"
+	CauseChangeFailed   Cause = "change_failed"
+	CauseStop           Cause = "stop"
+	CauseStopped        Cause = "stopped" // drained and hardware measured free
+	CauseStart          Cause = "start"
+	CauseArrears        Cause = "arrears"
+	CausePaid           Cause = "paid"
+	CauseDelete         Cause = "delete"
+	CauseGone           Cause = "gone" // the last replica is measured gone
+)
+
+// transitions is the only table of status changes: from, cause, to.
+var transitions = map[Status]map[Cause]Status{
+	StatusPending: {
+		CauseEngineStarting: StatusDeploying,
+		CauseReady:          StatusRunning,
+		CauseGaveUp:         StatusFailed,
+		CauseStop:           StatusOfflining,
+		CauseDelete:         StatusDeleting,
+	},
+	StatusDeploying: {
+		CauseReady:  StatusRunning,
+		CauseGaveUp: StatusFailed,
+		CauseStop:   StatusOfflining,
+		CauseDelete: StatusDeleting,
+	},
+	StatusRunning: {
+		CauseChange:  StatusUpdating,
+		CauseGaveUp:  StatusFailed,
+		CauseStop:    StatusOfflining,
+		CauseArrears: StatusArrearsDown,
+		CauseDelete:  StatusDeleting,
+	},
+	StatusUpdating: {
+		CauseChangeDone:   StatusRunning,
+		CauseChangeFailed: StatusUpdatingFailed,
+		CauseGaveUp:       StatusFailed,
+		CauseStop:         StatusOfflining,
+		CauseArrears:      StatusArrearsDown,
+		CauseDelete:       StatusDeleting,
+	},
+	StatusUpdatingFailed: {
+		CauseChange:  StatusUpdating,
+		CauseGaveUp:  StatusFailed,
+		CauseStop:    StatusOfflining,
+		CauseArrears: StatusArrearsDown,
+		CauseDelete:  StatusDeleting,
+	},
+	StatusOfflining:      {CauseStopped: StatusStopped, CauseDelete: StatusDeleting},
+	StatusStopped:        {CauseStart: StatusPending, CauseDelete: StatusDeleting},
+	StatusFailed:         {CauseStart: StatusPending, CauseDelete: StatusDeleting},
+	StatusArrearsDown:    {CausePaid: StatusArrearsRecover, CauseDelete: StatusDeleting},
+	StatusArrearsRecover: {CauseReady: StatusRunning, CauseGaveUp: StatusFailed, CauseDelete: StatusDeleting},
+	StatusDeleting:       {CauseGone: StatusDeleted},
+	StatusDeleted:        {},
+}
+
+// Next returns the status that follows s for cause; false when cause does not apply
+// to s, in which case nothing may be changed.
+func (s Status) Next(cause Cause) (Status, bool) {
+	to, ok := transitions[s][cause]
+	return to, ok
+}
+
+// Callable reports whether the gateway takes calls in this status.
+func (s Status) Callable() bool {
+	return slices.Contains([]Status{StatusRunning, StatusUpdating, StatusUpdatingFailed}, s)
+}
+
+// ComingUp reports whether a status turns into a callable one by itself, so that a
+// caller may wait (api.md 2.5).
+func (s Status) ComingUp() bool {
+	return slices.Contains([]Status{StatusPending, StatusDeploying, StatusArrearsRecover}, s)
+}
+
+// HoldsHardware reports whether replicas of the deployment may exist.
+func (s Status) HoldsHardware() bool {
+	return s.Callable() || s.ComingUp() || s == StatusDeleting || s == StatusOfflining
+}

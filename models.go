@@ -1,0 +1,307 @@
+package berth
+
+import (
+	"context"
+	"slices"
+)
+
+// Models keeps the catalogue.
+type Models struct {
+	Writer
+	Engines map[string]EngineTraits
+	Files   ModelFiles
+	// Seal encrypts the key of an endpoint model for keeping.
+	Seal func(model, key string) []byte
+	// SpecsOf says which specs a model is sold on ([Deployments.SpecsOf]).
+	SpecsOf func(m *Model) []ResolvedSpec
+}
+
+// ModelFiles reads files of weights. Errors are [CodeInvalid] or [CodeNotFound] with a
+// sentence that says what is wrong with the file.
+type ModelFiles interface {
+	// InspectBase hashes a GGUF of weights and reads its header.
+	InspectBase(ctx context.Context, path string) (ModelFile, error)
+	// InspectAdapter hashes a GGUF of LoRA weights and checks it against its base.
+	InspectAdapter(ctx context.Context, path string, base ModelFile) (ModelFile, error)
+	// InspectPlain hashes any regular file: the script of the fake engine.
+	InspectPlain(ctx context.Context, path string) (ModelFile, error)
+}
+
+// NewModel is what somebody adds to the catalogue: a base (Path), an adapter (Base and
+// Adapter) or an endpoint (URL).
+type NewModel struct {
+	Name          string
+	Path          string
+	Base, Adapter string
+	URL           string
+	RemoteName    string
+	Key           string // of the endpoint
+	Engine        string // "": by kind
+	Plans         []Plan // nil: by kind
+	Specs         []SpecOverride
+	Pool          PoolPolicy
+	Calibration   Calibration
+	Thinking      Thinking // "": what the file's chat template says
+	ContextLength int64    // 0: what the file says
+	StandIn       bool
+	Description   string
+	Configured    bool
+}
+
+// Engine names that the domain itself chooses.
+const (
+	EngineLlamaCpp = "llamacpp"
+	EngineFake     = "fake"
+	EngineEndpoint = "endpoint"
+)
+
+// Add checks and hashes a model's files and puts it into the catalogue. Needs
+// [RoleOwner]: a path is one of the server's. [CodeConflict] when the name is taken,
+// without saying by whom.
+func (s *Models) Add(ctx context.Context, n NewModel) (Model, error) {
+	if !CallerFrom(ctx).May(RoleOwner) {
+		return Model{}, accessDenied()
+	}
+	if err := ValidateModelName(n.Name); err != nil {
+		return Model{}, err
+	}
+	m, err := s.inspect(ctx, n)
+	if err != nil {
+		return Model{}, err
+	}
+	err = s.write(ctx, "model.add", func(tx Tx) (string, error) {
+		if base := MimickedBase(m.Name); base != "" {
+			if _, err := tx.Models().Get(ctx, base); err == nil {
+				return "", Errorf(CodeInvalid, "The model name %q looks like a deployment of %s; choose another.", m.Name, base)
+			}
+		}
+		return m.Name, s.put(ctx, tx, m)
+	})
+	return m, err
+}
+
+// put inserts m, or replaces the entry that the configuration itself put there.
+func (s *Models) put(ctx context.Context, tx Tx, m Model) error {
+	old, err := tx.Models().Get(ctx, m.Name)
+	switch {
+	case CodeOf(err) == CodeNotFound:
+		return tx.Models().Insert(ctx, m)
+	case err != nil:
+		return err
+	case m.Configured && old.Configured:
+		m.CreatedAt = old.CreatedAt
+		return tx.Models().Update(ctx, m)
+	}
+	return Errorf(CodeConflict, "The model name %s is taken; choose another.", m.Name)
+}
+
+// inspect turns an entry into a model by its kind.
+func (s *Models) inspect(ctx context.Context, n NewModel) (Model, error) {
+	m := Model{
+		Name: n.Name, Engine: n.Engine, Plans: n.Plans, Specs: n.Specs, Pool: n.Pool, Calibration: n.Calibration,
+		Thinking: n.Thinking, ContextLength: n.ContextLength, StandIn: n.StandIn, Description: n.Description,
+		Configured: n.Configured, CreatedAt: s.Now(),
+	}
+	var err error
+	switch {
+	case n.URL != "" && n.Path == "" && n.Base == "" && n.Adapter == "":
+		s.inspectEndpoint(&m, n)
+	case n.Base != "" && n.Adapter != "" && n.Path == "" && n.URL == "":
+		err = s.inspectAdapter(ctx, &m, n)
+	case n.Path != "" && n.Base == "" && n.Adapter == "" && n.URL == "":
+		err = s.inspectBase(ctx, &m, n)
+	default:
+		err = Errorf(CodeInvalid, "The model %s needs either a path, or a base and an adapter, or an endpoint URL.", n.Name)
+	}
+	if err != nil {
+		return Model{}, err
+	}
+	if err := s.checkEntry(&m); err != nil {
+		return Model{}, err
+	}
+	return m, nil
+}
+
+func (s *Models) inspectBase(ctx context.Context, m *Model, n NewModel) (err error) {
+	m.Kind = ModelKindBase
+	defaultTo(&m.Engine, EngineLlamaCpp)
+	if m.Plans == nil {
+		m.Plans = []Plan{PlanMU, PlanPTU}
+	}
+	if m.Engine == EngineLlamaCpp {
+		m.File, err = s.Files.InspectBase(ctx, n.Path)
+	} else {
+		m.File, err = s.Files.InspectPlain(ctx, n.Path)
+	}
+	if m.ContextLength == 0 {
+		m.ContextLength = m.File.ContextLength
+	}
+	if m.File.Thinking {
+		defaultTo(&m.Thinking, ThinkingOptional)
+	}
+	return err
+}
+
+func (s *Models) inspectAdapter(ctx context.Context, m *Model, n NewModel) error {
+	m.Kind = ModelKindAdapter
+	m.Base = n.Base
+	if m.Plans == nil {
+		m.Plans = []Plan{PlanLoRA, PlanMU}
+	}
+	var base Model
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		base, err = tx.Models().Get(ctx, n.Base)
+		return err
+	})
+	if CodeOf(err) == CodeNotFound || err == nil && base.Kind != ModelKindBase {
+		return Errorf(CodeInvalid, "The base %q of adapter %s is not a base model of the catalogue; add it first.", n.Base, n.Name)
+	}
+	if err != nil {
+		return err
+	}
+	m.Engine = base.Engine
+	defaultTo(&m.Thinking, base.Thinking)
+	if m.ContextLength == 0 {
+		m.ContextLength = base.ContextLength
+	}
+	if base.Engine == EngineLlamaCpp {
+		m.File, err = s.Files.InspectAdapter(ctx, n.Adapter, base.File)
+	} else {
+		m.File, err = s.Files.InspectPlain(ctx, n.Adapter)
+	}
+	return err
+}
+
+func (s *Models) inspectEndpoint(m *Model, n NewModel) {
+	m.Kind, m.Engine, m.URL, m.RemoteName = ModelKindEndpoint, EngineEndpoint, n.URL, n.RemoteName
+	if m.Plans == nil {
+		m.Plans = []Plan{PlanMU}
+	}
+	if n.Key != "" {
+		m.SealedKey = s.Seal(n.Name, n.Key)
+	}
+}
+
+// checkEntry refuses an entry that contradicts itself.
+func (s *Models) checkEntry(m *Model) error {
+	defaultTo(&m.Thinking, ThinkingNone)
+	if !m.Thinking.Valid() {
+		return Errorf(CodeInvalid, "The value %q of thinking of model %s is not known; use none, optional or always.", m.Thinking, m.Name)
+	}
+	if _, ok := s.Engines[m.Engine]; !ok {
+		return Errorf(CodeInvalid, "The engine %q of model %s is not known; use llamacpp, vllm, fake or endpoint.", m.Engine, m.Name)
+	}
+	for _, p := range m.Plans {
+		if p == PlanLoRA && m.Kind != ModelKindAdapter || p == PlanPTU && m.Kind != ModelKindBase {
+			return Errorf(CodeInvalid, "The plan %s is not sold for %s models such as %s.", p, m.Kind, m.Name)
+		}
+	}
+	return nil
+}
+
+// Get returns a model that the caller's workspace may see. Needs [RoleInference].
+func (s *Models) Get(ctx context.Context, name string) (Model, error) {
+	caller := CallerFrom(ctx)
+	if !caller.May(RoleInference) {
+		return Model{}, accessDenied()
+	}
+	var m Model
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		m, err = visibleModel(ctx, tx, caller.WorkspaceID, name)
+		return err
+	})
+	return m, err
+}
+
+// List returns the models that the caller's workspace may see, by name. Needs
+// [RoleInference].
+func (s *Models) List(ctx context.Context) ([]Model, error) {
+	caller := CallerFrom(ctx)
+	if !caller.May(RoleInference) {
+		return nil, accessDenied()
+	}
+	var all []Model
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		all, err = tx.Models().List(ctx)
+		return err
+	})
+	return slices.DeleteFunc(all, func(m Model) bool { return !m.VisibleTo(caller.WorkspaceID) }), err
+}
+
+// Delete takes a model out of the catalogue; its files stay. Needs [RoleOwner].
+// [CodeConflict] while it, or an adapter on it, is deployed or an adapter names it.
+func (s *Models) Delete(ctx context.Context, name string) (Model, error) {
+	if !CallerFrom(ctx).May(RoleOwner) {
+		return Model{}, accessDenied()
+	}
+	var m Model
+	err := s.write(ctx, "model.delete", func(tx Tx) (_ string, err error) {
+		if m, err = visibleModel(ctx, tx, CallerFrom(ctx).WorkspaceID, name); err != nil {
+			return "", err
+		}
+		if err := unused(ctx, tx, m); err != nil {
+			return "", err
+		}
+		return name, tx.Models().Delete(ctx, name)
+	})
+	return m, err
+}
+
+func unused(ctx context.Context, tx Tx, m Model) error {
+	models, err := tx.Models().List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range models {
+		if o.Base == m.Name {
+			return Errorf(CodeConflict, "The adapter %s is on base %s; delete it first.", o.Name, m.Name)
+		}
+	}
+	deployments, _, err := tx.Deployments().List(ctx, DeploymentFilter{})
+	if err != nil {
+		return err
+	}
+	for _, d := range deployments {
+		if d.ModelName == m.Name {
+			return Errorf(CodeConflict, "The model %s is deployed as %s; delete the deployment first.", m.Name, d.DeployedModel)
+		}
+	}
+	return nil
+}
+
+// Offer is a model as it is sold (api.md 4.9).
+type Offer struct {
+	Model Model
+	Specs []ResolvedSpec
+}
+
+// Deployable returns what can be deployed, custom models (tuned and imported ones) or
+// base ones, with the specs each is sold on. Needs [RoleInference].
+func (s *Models) Deployable(ctx context.Context, custom bool) ([]Offer, error) {
+	models, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]*Model{}
+	for i := range models {
+		byName[models[i].Name] = &models[i]
+	}
+	var offers []Offer
+	for _, m := range models {
+		if m.Custom() != custom || len(m.Plans) == 0 {
+			continue
+		}
+		weights := &m
+		if base, ok := byName[m.Base]; ok {
+			weights = base
+		}
+		offers = append(offers, Offer{Model: m, Specs: s.SpecsOf(weights)})
+	}
+	return offers, nil
+}
+
+func defaultTo[T ~string](p *T, v T) {
+	if *p == "" {
+		*p = v
+	}
+}

@@ -1,0 +1,104 @@
+package berth_test
+
+import (
+	"slices"
+	"testing"
+
+	berth "github.com/berthhq/berth"
+)
+
+var (
+	words = berth.AdapterRef{Digest: "sha256:w", Path: "w"}
+	shout = berth.AdapterRef{Digest: "sha256:s", Path: "s"}
+)
+
+func sale(id string, ppm int64) berth.Member {
+	return berth.Member{DeploymentID: id, Plan: berth.PlanPTU, LoadPPM: ppm}
+}
+
+func adapter(id string, a berth.AdapterRef) berth.Member {
+	return berth.Member{DeploymentID: id, Plan: berth.PlanLoRA, Adapter: a}
+}
+
+func TestLanesFollowTheMembers(t *testing.T) {
+	t.Parallel()
+	lanes := berth.EngineTraits{Adapters: true}
+	mixed := berth.EngineTraits{Adapters: true, MixedAdapters: true}
+	for name, c := range map[string]struct {
+		engine  berth.EngineTraits
+		min     int
+		members []berth.Member
+		want    []berth.LaneWant
+	}{
+		"nobody":                             {lanes, 1, nil, nil},
+		"a sale needs the base lane":         {lanes, 0, []berth.Member{sale("a", 10)}, []berth.LaneWant{{Lane: berth.LaneBase, Replicas: 1}}},
+		"a sale of exactly what may be sold": {lanes, 0, []berth.Member{sale("a", 900_000)}, []berth.LaneWant{{Lane: berth.LaneBase, Replicas: 1}}},
+		"one millionth more is a second one": {lanes, 0, []berth.Member{sale("a", 900_000), sale("b", 1)}, []berth.LaneWant{{Lane: berth.LaneBase, Replicas: 2}}},
+		"the entry's minimum":                {lanes, 3, []berth.Member{sale("a", 1)}, []berth.LaneWant{{Lane: berth.LaneBase, Replicas: 3}}},
+		"adapters share one lora lane": {lanes, 1, []berth.Member{adapter("a", words), adapter("b", shout), adapter("c", words)},
+			[]berth.LaneWant{{Lane: berth.LaneLoRA, Replicas: 1, Adapters: []berth.AdapterRef{shout, words}}}},
+		"an engine that mixes has one lane": {mixed, 1, []berth.Member{adapter("a", words), sale("b", 1)},
+			[]berth.LaneWant{{Lane: berth.LaneMixed, Replicas: 1, Adapters: []berth.AdapterRef{words}}}},
+	} {
+		got := (&berth.Pool{Min: c.min}).Lanes(c.members, c.engine)
+		same := slices.EqualFunc(got, c.want, func(a, b berth.LaneWant) bool {
+			return a.Lane == b.Lane && a.Replicas == b.Replicas && slices.Equal(a.Adapters, b.Adapters)
+		})
+		if !same {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+// A lora lane is rolled: the new replica is missing until it exists, the old one is
+// superfluous only when the new one is ready.
+func TestALaneIsRolledWithoutAGap(t *testing.T) {
+	t.Parallel()
+	old := berth.Replica{ID: "old", Lane: berth.LaneLoRA, State: berth.ReplicaReady, Adapters: []berth.AdapterRef{words}}
+	want := (&berth.Pool{}).Lanes([]berth.Member{adapter("a", words), adapter("b", shout)}, berth.EngineTraits{})
+
+	missing := berth.Missing(want, []berth.Replica{old})
+	if len(missing) != 1 || missing[0].Replicas != 1 || len(missing[0].Adapters) != 2 {
+		t.Fatalf("missing %+v", missing)
+	}
+	fresh := berth.Replica{ID: "new", Lane: berth.LaneLoRA, State: berth.ReplicaStarting, Adapters: missing[0].Adapters}
+	if gone := berth.Superfluous(want, []berth.Replica{old, fresh}); len(gone) != 0 {
+		t.Fatalf("superfluous while the new one starts: %+v", gone)
+	}
+	if missing := berth.Missing(want, []berth.Replica{old, fresh}); len(missing) != 0 {
+		t.Fatalf("missing a second one: %+v", missing)
+	}
+	fresh.State = berth.ReplicaReady
+	if gone := berth.Superfluous(want, []berth.Replica{old, fresh}); len(gone) != 1 || gone[0].ID != "old" {
+		t.Fatalf("superfluous after the roll: %+v", gone)
+	}
+}
+
+func TestLoadIsTheLargerShareRoundedUp(t *testing.T) {
+	t.Parallel()
+	cal := berth.Calibration{InputTPM: 600_000, OutputTPM: 60_000}
+	for want, c := range map[int64]berth.PTUCapacity{
+		16_667:    {InputTPM: 10_000, OutputTPM: 1_000},
+		1_000_000: {InputTPM: 1, OutputTPM: 30_000, ThinkingTPM: 30_000},
+		500_000:   {InputTPM: 300_000, OutputTPM: 1},
+	} {
+		if got := berth.LoadPPM(c, cal); got != want {
+			t.Errorf("%+v: got %d, want %d", c, got, want)
+		}
+	}
+}
+
+// Two names of the same weights share a pool; another spec or engine does not.
+func TestPoolKey(t *testing.T) {
+	t.Parallel()
+	spec := berth.ResolvedSpec{Name: "MU1", UnitsPerReplica: 1}
+	key := berth.PoolKey("sha256:a", spec, "llamacpp")
+	if key != berth.PoolKey("sha256:a", spec, "llamacpp") {
+		t.Error("the same weights have two keys")
+	}
+	larger := spec
+	larger.UnitsPerReplica = 2
+	if key == berth.PoolKey("sha256:a", larger, "llamacpp") || key == berth.PoolKey("sha256:a", spec, "vllm") {
+		t.Error("another spec or engine shares the pool")
+	}
+}

@@ -1,0 +1,186 @@
+package berth
+
+import "time"
+
+// Snapshot is everything the gateway needs to decide about calls: one plain, immutable
+// value that knows nothing of the store, swapped whole. Keys and routes are separate
+// maps, so that what did not change is carried over.
+type Snapshot struct {
+	// Version is the routing version of the store that the snapshot contains: every
+	// transaction up to it has taken effect.
+	Version int64
+	Keys    map[KeyHash]*KeyEntry
+	Routes  map[string]*Route // by deployed model
+}
+
+// KeyEntry is a live key.
+type KeyEntry struct {
+	Caller      Caller
+	Hash        KeyHash
+	Deployments []string // inner ids; empty: all of the workspace
+	ExpiresAt   time.Time
+}
+
+// Route is what the gateway knows of one deployment.
+type Route struct {
+	DeploymentID  string
+	DeployedModel string
+	WorkspaceID   string
+	ModelName     string
+	Plan          Plan
+	Status        Status
+	Thinking      Thinking
+	// FixedThinking, when set, is the mode of every call.
+	FixedThinking *bool
+	ContextLength int64 // tokens of prompt and answer together; 0: unknown
+	Limits        Limits
+	CreatedAt     time.Time
+	Targets       []Target // ready replicas
+}
+
+// Limits of a deployment per 60 s; 0 means none.
+type Limits struct {
+	Requests  int64
+	Tokens    int64
+	PTU       PTUCapacity
+	Overflow  OverflowStrategy
+	IsMetered bool // PTU applies
+}
+
+// Target is one replica that calls can be sent to.
+type Target struct {
+	ReplicaID string
+	Engine    string // driver name
+	URL       string // scheme, host and port
+	Key       string // bearer key of the engine, never logged
+	Model     string // the model's name there
+	Adapter   int    // number of the adapter in the engine, −1 for none
+	Slots     int64
+}
+
+// EngineCall is what the gateway decided about one call, for a driver to say it in its
+// engine's words.
+type EngineCall struct {
+	Model    string
+	Adapter  int // −1: none
+	Thinking *bool
+	// MaxTokens is the largest output, thinking included; 0: the engine's own ceiling.
+	MaxTokens int64
+	Stream    bool
+	Class     Class
+}
+
+// Field is one member of the JSON body that goes to an engine; Value is raw JSON.
+type Field struct {
+	Name  string
+	Value []byte
+}
+
+// Routing is what a snapshot is made of.
+type Routing struct {
+	Version     int64
+	Keys        []Key
+	Workspaces  []Workspace
+	Models      []Model
+	Deployments []Deployment
+	Members     []Member
+	Replicas    []Replica
+	// Address returns how the running engine of a replica is reached.
+	Address func(r *Replica) (url, key string, ok bool)
+}
+
+// Snapshot is a pure function of the routing state and the moment.
+func (r *Routing) Snapshot(now time.Time) *Snapshot {
+	s := &Snapshot{Version: r.Version, Keys: r.keys(now), Routes: make(map[string]*Route, len(r.Deployments))}
+	models := make(map[string]*Model, len(r.Models))
+	for i := range r.Models {
+		models[r.Models[i].Name] = &r.Models[i]
+	}
+	adapters := make(map[string]AdapterRef, len(r.Members))
+	for _, m := range r.Members {
+		adapters[m.DeploymentID] = m.Adapter
+	}
+	owned := map[string][]*Replica{}
+	for i := range r.Replicas {
+		if p := &r.Replicas[i]; p.State == ReplicaReady {
+			owner := p.DeploymentID + p.PoolID
+			owned[owner] = append(owned[owner], p)
+		}
+	}
+	for i := range r.Deployments {
+		d := &r.Deployments[i]
+		route := newRoute(d, models[d.ModelName], models[d.BaseModel])
+		owner := d.PoolID
+		if owner == "" {
+			owner = d.ID
+		}
+		for _, p := range owned[owner] {
+			if t, ok := r.target(d, p, adapters[d.ID], models[p.ModelName]); ok {
+				route.Targets = append(route.Targets, t)
+			}
+		}
+		s.Routes[d.DeployedModel] = route
+	}
+	return s
+}
+
+func (r *Routing) keys(now time.Time) map[KeyHash]*KeyEntry {
+	accounts := make(map[string]string, len(r.Workspaces))
+	for _, w := range r.Workspaces {
+		accounts[w.ID] = w.AccountID
+	}
+	keys := make(map[KeyHash]*KeyEntry, len(r.Keys))
+	for i := range r.Keys {
+		k := &r.Keys[i]
+		if !k.Live(now) {
+			continue
+		}
+		keys[k.Hash] = &KeyEntry{
+			Caller: Caller{KeyID: k.ID, WorkspaceID: k.WorkspaceID, AccountID: accounts[k.WorkspaceID], Role: k.Role},
+			Hash:   k.Hash, Deployments: k.Deployments, ExpiresAt: k.ExpiresAt,
+		}
+	}
+	return keys
+}
+
+func newRoute(d *Deployment, m, base *Model) *Route {
+	route := &Route{
+		DeploymentID: d.ID, DeployedModel: d.DeployedModel, WorkspaceID: d.WorkspaceID, ModelName: d.ModelName,
+		Plan: d.Plan, Status: d.Status, Thinking: ThinkingNone, FixedThinking: d.EnableThinking, CreatedAt: d.CreatedAt,
+		Limits: Limits{Requests: d.RPMLimit, Tokens: d.TPMLimit, PTU: d.PTU, Overflow: d.Overflow, IsMetered: d.Plan == PlanPTU},
+	}
+	route.ContextLength = d.Spec.ContextLength
+	if m != nil {
+		route.Thinking = m.Thinking
+	}
+	if base != nil && base.ContextLength > 0 && (route.ContextLength == 0 || base.ContextLength < route.ContextLength) {
+		route.ContextLength = base.ContextLength
+	}
+	return route
+}
+
+// target says whether calls of d may go to p, and how.
+func (r *Routing) target(d *Deployment, p *Replica, adapter AdapterRef, weights *Model) (Target, bool) {
+	url, key, ok := r.Address(p)
+	if !ok {
+		return Target{}, false
+	}
+	t := Target{ReplicaID: p.ID, Engine: p.Engine, URL: url, Key: key, Model: p.ModelName, Adapter: -1, Slots: p.Spec.Slots}
+	if weights != nil && weights.RemoteName != "" {
+		t.Model = weights.RemoteName
+	}
+	switch p.Lane {
+	case LaneDedicated:
+		if len(p.Adapters) > 0 {
+			t.Adapter = 0
+		}
+		return t, true
+	case LaneBase:
+		return t, d.Plan == PlanPTU
+	}
+	if d.Plan == PlanLoRA {
+		t.Adapter = p.HasAdapter(adapter.Digest)
+		return t, t.Adapter >= 0
+	}
+	return t, p.Lane == LaneMixed
+}

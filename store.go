@@ -1,0 +1,147 @@
+package berth
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps everything that must survive a restart. SQLite and Postgres obey this
+// contract, proven by one suite (store/storetest).
+//
+// Missing rows are reported as an [Error] of [CodeNotFound], broken uniqueness as
+// [CodeConflict], anything else as it comes. The store never makes up ids or times.
+type Store interface {
+	// Tx runs fn in one serialisable transaction, done whole and durable or not at all.
+	// fn may be called again when the database asks for a retry, so it must have no
+	// effect but through its Tx. A Tx must not be used after fn returned.
+	Tx(ctx context.Context, fn func(Tx) error) error
+	// View runs fn on one consistent state; writes through its Tx fail.
+	View(ctx context.Context, fn func(Tx) error) error
+	Close() error
+}
+
+// Tx is one transaction: a narrow store for each noun.
+type Tx interface {
+	Accounts() AccountStore
+	Keys() KeyStore
+	Models() ModelStore
+	Nodes() NodeStore
+	Deployments() DeploymentStore
+	Pools() PoolStore
+	Replicas() ReplicaStore
+	Events() EventStore
+	Usage() UsageStore
+	// Route raises and returns the routing version; every transaction that changes what
+	// the gateway must know calls it.
+	Route(ctx context.Context) (int64, error)
+	// RoutingVersion returns the present one.
+	RoutingVersion(ctx context.Context) (int64, error)
+}
+
+// AccountStore keeps accounts and their workspaces.
+type AccountStore interface {
+	InsertAccount(ctx context.Context, a Account) error
+	Accounts(ctx context.Context) ([]Account, error)
+	InsertWorkspace(ctx context.Context, w Workspace) error
+	Workspace(ctx context.Context, id string) (Workspace, error)
+	Workspaces(ctx context.Context) ([]Workspace, error)
+}
+
+// KeyStore keeps keys. Hashes are unique.
+type KeyStore interface {
+	Insert(ctx context.Context, k Key) error
+	Get(ctx context.Context, id string) (Key, error)
+	// List returns the keys of a workspace ("" = all), oldest first, revoked ones too.
+	List(ctx context.Context, workspaceID string) ([]Key, error)
+	Update(ctx context.Context, k Key) error
+}
+
+// ModelStore keeps the catalogue. Names are unique in the whole server.
+type ModelStore interface {
+	Insert(ctx context.Context, m Model) error
+	Update(ctx context.Context, m Model) error
+	Get(ctx context.Context, name string) (Model, error)
+	List(ctx context.Context) ([]Model, error) // by name
+	Delete(ctx context.Context, name string) error
+}
+
+// NodeStore keeps inventories and what is held of them.
+type NodeStore interface {
+	// Put inserts or replaces a node's inventory and keeps its version.
+	Put(ctx context.Context, n Node) error
+	List(ctx context.Context) ([]Node, error) // by id
+	// Hold inserts holds and raises the version of each node by one. CodeConflict when
+	// a node's version is not the given one any more.
+	Hold(ctx context.Context, versions map[string]int64, holds []Hold) error
+	Holds(ctx context.Context) ([]Hold, error)
+	// Release removes the hold of a replica; a replica without one is no error.
+	Release(ctx context.Context, replicaID string) error
+}
+
+// DeploymentFilter selects and pages deployments, newest first.
+type DeploymentFilter struct {
+	WorkspaceID string // "" = all
+	Plan        Plan   // "" = all
+	Offset      int64
+	Limit       int64 // 0 = all
+}
+
+// DeploymentStore keeps deployments. DeployedModel is unique among live rows; a live
+// row is one with a zero DeletedAt.
+type DeploymentStore interface {
+	Insert(ctx context.Context, d Deployment) error
+	Update(ctx context.Context, d Deployment) error
+	Get(ctx context.Context, id string) (Deployment, error)
+	// ByName returns the live deployment of that name.
+	ByName(ctx context.Context, deployedModel string) (Deployment, error)
+	// Tombstone reports whether the workspace had a deployment of that name that is
+	// deleted.
+	Tombstone(ctx context.Context, workspaceID, deployedModel string) (bool, error)
+	// List returns one page of live rows, newest CreatedAt first, ties by name, and
+	// the number of all that match.
+	List(ctx context.Context, f DeploymentFilter) ([]Deployment, int64, error)
+}
+
+// PoolStore keeps pools and their members.
+type PoolStore interface {
+	Insert(ctx context.Context, p Pool) error
+	Update(ctx context.Context, p Pool) error
+	Delete(ctx context.Context, id string) error
+	Get(ctx context.Context, id string) (Pool, error)
+	ByKey(ctx context.Context, key string) (Pool, error)
+	List(ctx context.Context) ([]Pool, error)
+	Join(ctx context.Context, m Member) error
+	// Leave removes a deployment from its pool; one without is no error.
+	Leave(ctx context.Context, deploymentID string) error
+	Members(ctx context.Context, poolID string) ([]Member, error) // "" = of all pools
+}
+
+// ReplicaStore keeps replicas.
+type ReplicaStore interface {
+	Insert(ctx context.Context, r Replica) error
+	Update(ctx context.Context, r Replica) error
+	Delete(ctx context.Context, id string) error
+	List(ctx context.Context) ([]Replica, error) // oldest first
+	OfPool(ctx context.Context, poolID string) ([]Replica, error)
+	OfDeployment(ctx context.Context, deploymentID string) ([]Replica, error)
+}
+
+// EventStore keeps events and the audit log; both are only ever appended to.
+type EventStore interface {
+	Append(ctx context.Context, e Event) error
+	// List returns events of a deployment in order of time, after the given event id
+	// ("" = from the first), at most limit.
+	List(ctx context.Context, deploymentID, after string, limit int64) ([]Event, error)
+	AppendAudit(ctx context.Context, a Audit) error
+	Audits(ctx context.Context, after string, limit int64) ([]Audit, error)
+}
+
+// UsageStore keeps usage records; an id that is there already is skipped, so a repeat
+// is a no-op.
+type UsageStore interface {
+	Insert(ctx context.Context, records []UsageRecord) error
+	// Records returns one page in order of id, after the given id ("" = from the first).
+	Records(ctx context.Context, f UsageFilter, after string, limit int64) ([]UsageRecord, error)
+	// Totals sums records; GroupDay is the day in zone. Ordered by the groups.
+	Totals(ctx context.Context, f UsageFilter, by []UsageGroup, zone *time.Location) ([]UsageTotal, error)
+}
