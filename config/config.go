@@ -1,0 +1,159 @@
+// Package config turns one YAML file, BERTH_… environment variables and flags into
+// one checked Config. Only the wiring reads it; every other room has a small options
+// struct of its own. The struct tags below are the schema: they alone say which keys
+// exist, what they may be and what holds when they are absent.
+//
+//	config   the key; ",short": the field that a plain text in place of the mapping sets
+//	default  the value when nobody gives one
+//	unit     "bytes" for sizes in bytes, "path" for names of files
+//	min, max the allowed range, in the same form as the value
+//	oneof    the allowed words
+//	secret   printed without its password
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is the effective configuration of `berth serve`. A zero number, an empty text
+// and a nil list mean "not given" unless the field says otherwise.
+type Config struct {
+	Data      string    `config:"data" default:"./berth-data" unit:"path"`
+	Listen    string    `config:"listen" default:"127.0.0.1:7700"` // host:port; port 0: any free one
+	Insecure  bool      `config:"insecure" default:"false"`        // allow plain HTTP beyond loopback
+	Store     string    `config:"store" default:"sqlite" secret:"password"`
+	Node      Node      `config:"node"`
+	Specs     []Spec    `config:"specs"`  // in the file's order; MU1 alone when none is given
+	Models    []Model   `config:"models"` // in the file's order
+	Imports   Imports   `config:"imports"`
+	Engines   Engines   `config:"engines"`
+	Endpoints Endpoints `config:"endpoints"`
+	Limits    Limits    `config:"limits"`
+	Billing   Billing   `config:"billing"`
+	Log       Log       `config:"log"`
+
+	origins map[string]origin // by dotted key; a key without one has its default
+}
+
+// Node is the inventory of this machine. What is not given is detected.
+type Node struct {
+	Threads      int      `config:"threads" min:"1" max:"65536"`
+	Memory       int64    `config:"memory" unit:"bytes" min:"16MiB" max:"1PiB"`
+	Accelerators []string `config:"accelerators"` // ids as the driver names them; empty but not nil: none
+}
+
+// Spec is the hardware of one unit. Threads and Memory are always above 0.
+type Spec struct {
+	Name         string
+	Threads      int    `config:"threads" min:"1" max:"65536"`
+	Memory       int64  `config:"memory" unit:"bytes" min:"1MiB" max:"1PiB"`
+	Accelerators int    `config:"accelerators" default:"0" min:"0" max:"1024"`
+	Slots        int    `config:"slots" default:"4" min:"1" max:"65536"`         // parallel sequences
+	Context      int    `config:"context" default:"32768" min:"1" max:"1048576"` // tokens of each slot
+	Units        int    `config:"units" default:"1" min:"1" max:"65536"`         // capacity units of one replica
+	Type         string `config:"type" default:"COUPLED" oneof:"COUPLED SEPERATED"`
+}
+
+// Model is one entry of the catalogue: a base (Path), an adapter (Base and Adapter) or
+// an endpoint (URL). Engine is never empty save for adapters, which run on their base's.
+type Model struct {
+	Name        string
+	Path        string         `config:"path" unit:"path"`
+	Base        string         `config:"base"`
+	Adapter     string         `config:"adapter" unit:"path"`
+	URL         string         `config:"url"` // ends before /chat/completions
+	KeyFile     string         `config:"key_file" unit:"path"`
+	RemoteName  string         `config:"remote_name"` // the endpoint's own name for it
+	Engine      string         `config:"engine" oneof:"llamacpp vllm fake endpoint"`
+	Plans       []string       `config:"plans" oneof:"ptu mu lora"` // nil: whatever its kind allows
+	Specs       []SpecOverride `config:"specs"`                     // in the file's order: the first is the default
+	Pool        Pool           `config:"pool"`
+	Calibration Calibration    `config:"calibration"`
+	Thinking    string         `config:"thinking" oneof:"none optional always"` // "": detected
+	Context     int            `config:"context" min:"1" max:"1048576"`         // ceiling in tokens
+	StandIn     bool           `config:"stand_in"`                              // another vendor's name on these files
+	Description string         `config:"description"`
+}
+
+// SpecOverride is what a model sets for a whole replica on one spec; 0 means units
+// times the spec's value.
+type SpecOverride struct {
+	Name    string
+	Threads int   `config:"threads" min:"1" max:"65536"`
+	Memory  int64 `config:"memory" unit:"bytes" min:"1MiB" max:"1PiB"`
+	Slots   int   `config:"slots" min:"1" max:"65536"`
+	Context int   `config:"context" min:"1" max:"1048576"`
+	Units   int   `config:"units" min:"1" max:"65536"`
+}
+
+// Pool is how the replicas shared by ptu and lora deployments of a model are made.
+type Pool struct {
+	Spec string `config:"spec"` // "": the model's first spec
+	Min  int    `config:"min" min:"1" max:"1024"`
+	Max  int    `config:"max" min:"1" max:"1024"` // 0: whatever fits
+}
+
+// Calibration declares what one replica carries instead of measuring it, both
+// dimensions at the same time, in tokens per minute: both above 0, or both 0.
+type Calibration struct {
+	InputTPM  int `config:"input_tpm" min:"1" max:"1000000000000"`
+	OutputTPM int `config:"output_tpm" min:"1" max:"1000000000000"`
+}
+
+// Imports says where model import jobs may read.
+type Imports struct {
+	Stores []ImportStore `config:"stores"`
+}
+
+// ImportStore is a named place for import jobs: a folder or s3://bucket.
+type ImportStore struct {
+	Name       string
+	Path       string   `config:"path,short" unit:"path"`
+	Workspaces []string `config:"workspaces"` // nil: all may use it
+}
+
+// Engines says how engines are found and how long they are waited for.
+type Engines struct {
+	Dir           string        `config:"dir" default:"~/.cache/berth/engines" unit:"path"`
+	LlamaCpp      Engine        `config:"llamacpp"`
+	VLLM          Engine        `config:"vllm"`
+	OrphanTimeout time.Duration `config:"orphan_timeout" default:"2m" min:"5s" max:"24h"`
+	StartTimeout  time.Duration `config:"start_timeout" default:"5m" min:"1s" max:"24h"`
+}
+
+// Engine is the command that starts an engine; nil: looked for, then installed.
+type Engine struct {
+	Command []string `config:"command"`
+}
+
+// Endpoints lists the private ranges that an admin's endpoint models may be aimed at.
+type Endpoints struct {
+	Allow []netip.Prefix `config:"allow"`
+}
+
+// Limits bounds what one gateway process takes.
+type Limits struct {
+	Body       int64         `config:"body" default:"8MiB" unit:"bytes" min:"1KiB" max:"1GiB"`
+	Calls      int           `config:"calls" default:"65536" min:"1" max:"1048576"` // at the same time
+	StreamIdle time.Duration `config:"stream_idle" default:"2m" min:"1s" max:"1h"`
+	Call       time.Duration `config:"call" default:"30m" min:"1s" max:"24h"`
+}
+
+// Billing says how prices are read and what happens without one.
+type Billing struct {
+	Currency string `config:"currency" default:"CNY"` // ISO 4217
+	TimeZone string `config:"time_zone" default:"Asia/Shanghai"`
+	Unpriced string `config:"unpriced" default:"free" oneof:"free refuse"`
+}
+
+// Log says how much is logged and in which form; auto: text on a terminal, else JSON.
+type Log struct {
+	Level  string `config:"level" default:"info" oneof:"debug info warn error"`
+	Format string `config:"format" default:"auto" oneof:"auto text json"`
+}
+
+// defaultSpec is sold when nobody gives a spec.
+var defaultSpec = Spec{
+	Name: "MU1", Threads: 1, Memory: 256 << 20, Slots: 4, Context: 32768, Units: 1, Type: "COUPLED",
+}
