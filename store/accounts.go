@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+
+	berth "github.com/berthhq/berth"
+)
+
+type accounts struct{ tx *tx }
+
+var accountTable = newTable("accounts", "account", func(a *berth.Account) []column {
+	return []column{
+		{"id", &a.ID},
+		{"name", &a.Name},
+		{"currency", &a.Currency},
+		{"time_zone", &a.TimeZone},
+	}
+})
+
+var workspaceTable = newTable("workspaces", "workspace", func(w *berth.Workspace) []column {
+	return []column{
+		{"id", &w.ID},
+		{"account_id", &w.AccountID},
+		{"name", &w.Name},
+		{"created_at", instant{&w.CreatedAt}},
+	}
+})
+
+func (s accounts) InsertAccount(ctx context.Context, a berth.Account) error {
+	return accountTable.insert(ctx, s.tx, a)
+}
+
+func (s accounts) Accounts(ctx context.Context) ([]berth.Account, error) {
+	return accountTable.all(ctx, s.tx, "ORDER BY id")
+}
+
+func (s accounts) InsertWorkspace(ctx context.Context, w berth.Workspace) error {
+	return workspaceTable.insert(ctx, s.tx, w)
+}
+
+func (s accounts) Workspace(ctx context.Context, id string) (berth.Workspace, error) {
+	return workspaceTable.one(ctx, s.tx, "WHERE id = ?", id)
+}
+
+func (s accounts) Workspaces(ctx context.Context) ([]berth.Workspace, error) {
+	return workspaceTable.all(ctx, s.tx, "ORDER BY created_at, id")
+}

@@ -1,0 +1,78 @@
+package store
+
+import (
+	"context"
+
+	berth "github.com/berthhq/berth"
+)
+
+type deployments struct{ tx *tx }
+
+var deploymentTable = newTable("deployments", "deployment", func(d *berth.Deployment) []column {
+	return []column{
+		{"id", &d.ID},
+		{"deployed_model", &d.DeployedModel},
+		{"display_name", &d.DisplayName},
+		{"workspace_id", &d.WorkspaceID},
+		{"model_name", &d.ModelName},
+		{"base_model", &d.BaseModel},
+		{"plan", &d.Plan},
+		{"suffix", &d.Suffix},
+		{"status", &d.Status},
+		{"reason", &d.Reason},
+		{"capacity", &d.Capacity},
+		{"base_capacity", &d.BaseCapacity},
+		{"ready_capacity", &d.ReadyCapacity},
+		{"spec", document{&d.Spec}},
+		{"input_tpm", &d.PTU.InputTPM},
+		{"output_tpm", &d.PTU.OutputTPM},
+		{"thinking_tpm", &d.PTU.ThinkingTPM},
+		{"overflow", &d.Overflow},
+		{"pool_id", &d.PoolID},
+		{"enable_thinking", &d.EnableThinking},
+		{"max_context_length", &d.MaxContextLength},
+		{"rpm_limit", &d.RPMLimit},
+		{"tpm_limit", &d.TPMLimit},
+		{"charge_type", &d.ChargeType},
+		{"creator", &d.Creator},
+		{"modifier", &d.Modifier},
+		{"created_at", instant{&d.CreatedAt}},
+		{"modified_at", instant{&d.ModifiedAt}},
+		{"deleted_at", instant{&d.DeletedAt}},
+	}
+})
+
+func (s deployments) Insert(ctx context.Context, d berth.Deployment) error {
+	return deploymentTable.insert(ctx, s.tx, d)
+}
+
+func (s deployments) Update(ctx context.Context, d berth.Deployment) error {
+	return deploymentTable.update(ctx, s.tx, d)
+}
+
+func (s deployments) Get(ctx context.Context, id string) (berth.Deployment, error) {
+	return deploymentTable.one(ctx, s.tx, "WHERE id = ?", id)
+}
+
+func (s deployments) ByName(ctx context.Context, deployedModel string) (berth.Deployment, error) {
+	return deploymentTable.one(ctx, s.tx, "WHERE deployed_model = ? AND deleted_at = 0", deployedModel)
+}
+
+func (s deployments) Tombstone(ctx context.Context, workspaceID, deployedModel string) (bool, error) {
+	n, err := s.tx.number(ctx, "look for tombstone",
+		"SELECT COUNT(*) FROM deployments WHERE workspace_id = ? AND deployed_model = ? AND deleted_at <> 0", workspaceID, deployedModel)
+	return n > 0, err
+}
+
+func (s deployments) List(ctx context.Context, f berth.DeploymentFilter) ([]berth.Deployment, int64, error) {
+	live := filter{conditions: []string{"deleted_at = 0"}}
+	live.equals("workspace_id", f.WorkspaceID)
+	live.equals("plan", string(f.Plan))
+	total, err := s.tx.number(ctx, "count deployments", "SELECT COUNT(*) FROM deployments "+live.where(), live.args...)
+	if err != nil {
+		return nil, 0, err
+	}
+	tail := live.where() + " ORDER BY created_at DESC, deployed_model" + live.page(f.Offset, f.Limit)
+	list, err := deploymentTable.all(ctx, s.tx, tail, live.args...)
+	return list, total, err
+}

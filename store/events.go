@@ -1,0 +1,54 @@
+package store
+
+import (
+	"context"
+
+	berth "github.com/berthhq/berth"
+)
+
+type events struct{ tx *tx }
+
+var eventTable = newTable("events", "event", func(e *berth.Event) []column {
+	return []column{
+		{"id", &e.ID},
+		{"deployment_id", &e.DeploymentID},
+		{"at", instant{&e.At}},
+		{"status", &e.Status},
+		{"capacity", &e.Capacity},
+		{"ready_capacity", &e.ReadyCapacity},
+		{"reason", &e.Reason},
+	}
+})
+
+var auditTable = newTable("audits", "audit entry", func(a *berth.Audit) []column {
+	return []column{
+		{"id", &a.ID},
+		{"at", instant{&a.At}},
+		{"key_id", &a.KeyID},
+		{"workspace_id", &a.WorkspaceID},
+		{"action", &a.Action},
+		{"target", &a.Target},
+	}
+})
+
+func (s events) Append(ctx context.Context, e berth.Event) error {
+	return eventTable.insert(ctx, s.tx, e)
+}
+
+// List relies on ids being in order of time.
+func (s events) List(ctx context.Context, deploymentID, after string, limit int64) ([]berth.Event, error) {
+	var f filter
+	f.add("deployment_id = ?", deploymentID)
+	f.add("id > ?", after)
+	return eventTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(0, limit), f.args...)
+}
+
+func (s events) AppendAudit(ctx context.Context, a berth.Audit) error {
+	return auditTable.insert(ctx, s.tx, a)
+}
+
+func (s events) Audits(ctx context.Context, after string, limit int64) ([]berth.Audit, error) {
+	var f filter
+	f.add("id > ?", after)
+	return auditTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(0, limit), f.args...)
+}

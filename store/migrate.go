@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pressly/goose/v3"
+
+	berth "github.com/berthhq/berth"
+)
+
+// A second process that opens the same new file at the same time can make an attempt
+// fail; what it did is there at the next.
+const (
+	migrateAttempts = 10
+	migratePause    = 50 * time.Millisecond
+)
+
+// migrate applies the migrations that the database has not seen.
+func (s *Store) migrate(ctx context.Context, log *slog.Logger) error {
+	for attempt := 1; ; attempt++ {
+		err := s.tryMigrate(ctx, log)
+		if err == nil || attempt == migrateAttempts || !s.dialect.contended(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(migratePause):
+		}
+	}
+}
+
+func (s *Store) tryMigrate(ctx context.Context, log *slog.Logger) error {
+	provider, err := goose.NewProvider(s.dialect.goose, s.writer, s.dialect.migrations,
+		goose.WithTableName("schema_version"), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	if err := refuseNewer(ctx, provider); err != nil {
+		return err
+	}
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	for _, r := range results {
+		log.InfoContext(ctx, "schema migrated", "version", r.Source.Version, "took", r.Duration)
+	}
+	return nil
+}
+
+// refuseNewer keeps an older Berth from writing into what it does not understand.
+func refuseNewer(ctx context.Context, provider *goose.Provider) error {
+	have, know, err := provider.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	if have > know {
+		return berth.Errorf(berth.CodeUnsupported,
+			"The data was written by a newer Berth (schema %d, this one knows up to %d); start that version or a later one.", have, know)
+	}
+	return nil
+}

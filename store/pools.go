@@ -1,0 +1,74 @@
+package store
+
+import (
+	"context"
+
+	berth "github.com/berthhq/berth"
+)
+
+type pools struct{ tx *tx }
+
+var poolTable = newTable("pools", "pool", func(p *berth.Pool) []column {
+	return []column{
+		{"id", &p.ID},
+		{"key", &p.Key},
+		{"model_name", &p.ModelName},
+		{"engine", &p.Engine},
+		{"spec", document{&p.Spec}},
+		{"max", &p.Max},
+		{"min", &p.Min},
+		{"idle_since", instant{&p.IdleSince}},
+		{"created_at", instant{&p.CreatedAt}},
+	}
+})
+
+// A deployment has a place in one pool at most.
+var memberTable = newTable("members", "member", func(m *berth.Member) []column {
+	return []column{
+		{"deployment_id", &m.DeploymentID},
+		{"pool_id", &m.PoolID},
+		{"plan", &m.Plan},
+		{"load_ppm", &m.LoadPPM},
+		{"adapter_digest", &m.Adapter.Digest},
+		{"adapter_path", &m.Adapter.Path},
+	}
+})
+
+func (s pools) Insert(ctx context.Context, p berth.Pool) error {
+	return poolTable.insert(ctx, s.tx, p)
+}
+
+func (s pools) Update(ctx context.Context, p berth.Pool) error {
+	return poolTable.update(ctx, s.tx, p)
+}
+
+func (s pools) Delete(ctx context.Context, id string) error {
+	return poolTable.delete(ctx, s.tx, id)
+}
+
+func (s pools) Get(ctx context.Context, id string) (berth.Pool, error) {
+	return poolTable.one(ctx, s.tx, "WHERE id = ?", id)
+}
+
+func (s pools) ByKey(ctx context.Context, key string) (berth.Pool, error) {
+	return poolTable.one(ctx, s.tx, "WHERE key = ?", key)
+}
+
+func (s pools) List(ctx context.Context) ([]berth.Pool, error) {
+	return poolTable.all(ctx, s.tx, "ORDER BY created_at, id")
+}
+
+func (s pools) Join(ctx context.Context, m berth.Member) error {
+	return memberTable.insert(ctx, s.tx, m)
+}
+
+func (s pools) Leave(ctx context.Context, deploymentID string) error {
+	_, err := s.tx.exec(ctx, memberTable.deleteSQL, deploymentID)
+	return s.tx.dialect.wrote(memberTable.noun, err)
+}
+
+func (s pools) Members(ctx context.Context, poolID string) ([]berth.Member, error) {
+	var f filter
+	f.equals("pool_id", poolID)
+	return memberTable.all(ctx, s.tx, f.where()+" ORDER BY pool_id, deployment_id", f.args...)
+}

@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+
+	berth "github.com/berthhq/berth"
+)
+
+type replicas struct{ tx *tx }
+
+var replicaTable = newTable("replicas", "replica", func(r *berth.Replica) []column {
+	return []column{
+		{"id", &r.ID},
+		{"deployment_id", reference{&r.DeploymentID}},
+		{"pool_id", reference{&r.PoolID}},
+		{"node_id", reference{&r.NodeID}},
+		{"lane", &r.Lane},
+		{"engine", &r.Engine},
+		{"model_name", &r.ModelName},
+		{"spec", document{&r.Spec}},
+		{"adapters", document{&r.Adapters}},
+		{"state", &r.State},
+		{"reason", &r.Reason},
+		{"nonce", &r.Nonce},
+		{"pid", &r.PID},
+		{"start_time", &r.StartTime},
+		{"url", &r.URL},
+		{"failures", instants{&r.Failures}},
+		{"restart_at", instant{&r.RestartAt}},
+		{"started_at", instant{&r.StartedAt}},
+		{"ready_at", instant{&r.ReadyAt}},
+		{"drain_from", instant{&r.DrainFrom}},
+		{"created_at", instant{&r.CreatedAt}},
+	}
+})
+
+const oldestFirst = " ORDER BY created_at, id"
+
+func (s replicas) Insert(ctx context.Context, r berth.Replica) error {
+	return replicaTable.insert(ctx, s.tx, r)
+}
+
+func (s replicas) Update(ctx context.Context, r berth.Replica) error {
+	return replicaTable.update(ctx, s.tx, r)
+}
+
+func (s replicas) Delete(ctx context.Context, id string) error {
+	return replicaTable.delete(ctx, s.tx, id)
+}
+
+func (s replicas) List(ctx context.Context) ([]berth.Replica, error) {
+	return replicaTable.all(ctx, s.tx, oldestFirst)
+}
+
+func (s replicas) OfPool(ctx context.Context, poolID string) ([]berth.Replica, error) {
+	return replicaTable.all(ctx, s.tx, "WHERE pool_id = ?"+oldestFirst, poolID)
+}
+
+func (s replicas) OfDeployment(ctx context.Context, deploymentID string) ([]berth.Replica, error) {
+	return replicaTable.all(ctx, s.tx, "WHERE deployment_id = ?"+oldestFirst, deploymentID)
+}

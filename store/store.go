@@ -1,0 +1,80 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	berth "github.com/berthhq/berth"
+)
+
+// Config says where the store is.
+type Config struct {
+	// Path of the database file, made with mode 0600 when it is absent. Its folder
+	// must exist.
+	Path string
+	// Logger is told of migrations; nil: nobody is.
+	Logger *slog.Logger
+}
+
+// Store implements [berth.Store]. It is safe for concurrent use.
+//
+// Calling Tx from inside a Tx waits for itself, until its context ends.
+type Store struct {
+	writer  *sql.DB
+	readers *sql.DB
+	dialect dialect
+}
+
+var _ berth.Store = (*Store)(nil)
+
+// Open opens the store and brings its schema up to date. A schema that a newer Berth
+// wrote is refused with [berth.CodeUnsupported] and left as it is. The caller closes
+// the store.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	s, err := openSQLite(c.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := s.migrate(ctx, cmp.Or(c.Logger, slog.New(slog.DiscardHandler))); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", c.Path, errors.Join(err, s.Close()))
+	}
+	return s, nil
+}
+
+// Tx implements [berth.Store].
+func (s *Store) Tx(ctx context.Context, fn func(berth.Tx) error) error {
+	return s.run(ctx, s.writer, nil, fn)
+}
+
+// View implements [berth.Store].
+func (s *Store) View(ctx context.Context, fn func(berth.Tx) error) error {
+	return s.run(ctx, s.readers, &sql.TxOptions{ReadOnly: true}, fn)
+}
+
+func (s *Store) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(berth.Tx) error) error {
+	t, err := db.BeginTx(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	// Does nothing after the commit; also reached when fn panics.
+	defer func() { _ = t.Rollback() }()
+	if err := fn(&tx{sql: t, dialect: s.dialect}); err != nil {
+		return err
+	}
+	if err := t.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// Close refuses new transactions and releases the file, at the latest when the running
+// ones are done. It may be called twice.
+func (s *Store) Close() error {
+	// The writer goes last: the last connection to go empties the write-ahead log, which
+	// a reader could not do.
+	return errors.Join(s.readers.Close(), s.writer.Close())
+}

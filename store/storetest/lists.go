@@ -1,0 +1,232 @@
+package storetest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	berth "github.com/berthhq/berth"
+)
+
+var lists = []promise{
+	{"lists have the order that is promised", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		s.write(func(tx berth.Tx) error {
+			for i, id := range []string{"c", "a", "b"} { // c is the oldest
+				at := epoch.Add(time.Duration(i+1) * time.Minute)
+				err := first(
+					tx.Keys().Insert(ctx, berth.Key{ID: id, WorkspaceID: workspaceID, Hash: berth.KeyHash{id[0]}, CreatedAt: at}),
+					tx.Models().Insert(ctx, berth.Model{Name: id, CreatedAt: at}),
+					tx.Nodes().Put(ctx, berth.Node{ID: id}),
+					tx.Replicas().Insert(ctx, berth.Replica{ID: id, PoolID: poolID, CreatedAt: at}),
+				)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		view(s, func(tx berth.Tx) (struct{}, error) {
+			keys, err1 := tx.Keys().List(ctx, workspaceID)
+			s.same("keys, oldest first", ids(keys, func(k berth.Key) string { return k.ID }), []string{"c", "a", "b"})
+			models, err2 := tx.Models().List(ctx)
+			s.same("models by name", ids(models, func(m berth.Model) string { return m.Name }), []string{"a", "b", "c"})
+			nodes, err3 := tx.Nodes().List(ctx)
+			s.same("nodes by id", ids(nodes, func(n berth.Node) string { return n.ID }), []string{"a", "b", "c", nodeID})
+			replicas, err4 := tx.Replicas().List(ctx)
+			s.same("replicas, oldest first", ids(replicas, replicaName), []string{replicaID, "c", "a", "b"})
+			return struct{}{}, first(err1, err2, err3, err4)
+		})
+	}},
+	{"a list of one owner has nothing of another", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		s.write(func(tx berth.Tx) error {
+			return first(
+				tx.Keys().Insert(ctx, berth.Key{ID: "mine", WorkspaceID: workspaceID, Hash: berth.KeyHash{1}}),
+				tx.Keys().Insert(ctx, berth.Key{ID: "other", WorkspaceID: otherSpaceID, Hash: berth.KeyHash{2}, RevokedAt: epoch}),
+				tx.Replicas().Insert(ctx, berth.Replica{ID: "pooled", PoolID: poolID}),
+				tx.Pools().Join(ctx, berth.Member{PoolID: poolID, DeploymentID: deploymentID}),
+				tx.Events().Append(ctx, berth.Event{ID: "evt", DeploymentID: deploymentID}),
+			)
+		})
+		view(s, func(tx berth.Tx) (struct{}, error) {
+			mine, err1 := tx.Keys().List(ctx, workspaceID)
+			s.same("keys of a workspace", len(mine), 1)
+			all, err2 := tx.Keys().List(ctx, "")
+			s.same("all keys, revoked ones too", len(all), 2)
+			ofPool, err3 := tx.Replicas().OfPool(ctx, poolID)
+			s.same("replicas of a pool", ids(ofPool, replicaName), []string{"pooled"})
+			ofDeployment, err4 := tx.Replicas().OfDeployment(ctx, deploymentID)
+			s.same("replicas of a deployment", ids(ofDeployment, replicaName), []string{replicaID})
+			members, err5 := tx.Pools().Members(ctx, "pool_other")
+			s.same("members of another pool", len(members), 0)
+			every, err6 := tx.Pools().Members(ctx, "")
+			s.same("members of all pools", len(every), 1)
+			events, err7 := tx.Events().List(ctx, "dep_other", "", 10)
+			s.same("events of another deployment", len(events), 0)
+			return struct{}{}, first(err1, err2, err3, err4, err5, err6, err7)
+		})
+	}},
+	{"pages of deployments are what a plain sort of the live ones says", pagesAreASort},
+	{"pages of one View do not shift while deployments are inserted", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		s.write(func(tx berth.Tx) error { return insertDeployments(s, tx, 1, 10) })
+		var seen []string
+		view(s, func(tx berth.Tx) (struct{}, error) {
+			for page := range int64(4) {
+				list, total, err := tx.Deployments().List(ctx, berth.DeploymentFilter{Offset: page * 3, Limit: 3})
+				if err != nil {
+					return struct{}{}, err
+				}
+				s.same("total", total, int64(11))
+				seen = append(seen, ids(list, deploymentName)...)
+				s.write(func(tx berth.Tx) error { return insertDeployments(s, tx, 100+2*int(page), 2) })
+			}
+			return struct{}{}, nil
+		})
+		s.same("deployments seen", len(seen), 11)
+		slices.Sort(seen)
+		s.same("different ones", len(slices.Compact(seen)), 11)
+	}},
+	{"pages of several Views miss no deployment that was there from the first", func(s suite) {
+		s.settle()
+		s.write(func(tx berth.Tx) error { return insertDeployments(s, tx, 1, 10) })
+		seen := map[string]bool{}
+		for offset, total := int64(0), int64(1); offset < total; offset += 3 {
+			list := view(s, func(tx berth.Tx) (list []berth.Deployment, err error) {
+				list, total, err = tx.Deployments().List(s.Context(), berth.DeploymentFilter{Offset: offset, Limit: 3})
+				return list, err
+			})
+			for _, d := range list {
+				seen[d.ID] = true
+			}
+			s.write(func(tx berth.Tx) error { return insertDeployments(s, tx, 100+int(offset), 2) })
+		}
+		for i := range 10 {
+			if id := numbered("dep_", 1+i); !seen[id] {
+				s.Errorf("%s was missed", id)
+			}
+		}
+	}},
+	{"events and audits go on after an id and stop at the limit while more are written", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		var seen, audits []string
+		written := 0
+		after := func(list []string) string {
+			if len(list) == 0 {
+				return ""
+			}
+			return list[len(list)-1]
+		}
+		for range 5 {
+			s.write(func(tx berth.Tx) error {
+				for range 2 {
+					written++
+					err := first(
+						tx.Events().Append(ctx, berth.Event{ID: numbered("evt_", written), DeploymentID: deploymentID}),
+						tx.Events().AppendAudit(ctx, berth.Audit{ID: numbered("evt_", written)}),
+					)
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			view(s, func(tx berth.Tx) (struct{}, error) {
+				page, err1 := tx.Events().List(ctx, deploymentID, after(seen), 2)
+				seen = append(seen, ids(page, func(e berth.Event) string { return e.ID })...)
+				apage, err2 := tx.Events().Audits(ctx, after(audits), 2)
+				audits = append(audits, ids(apage, func(a berth.Audit) string { return a.ID })...)
+				return struct{}{}, first(err1, err2)
+			})
+		}
+		var want []string
+		for i := range written {
+			want = append(want, numbered("evt_", i+1))
+		}
+		s.same("events", seen, want)
+		s.same("audits", audits, want)
+	}},
+}
+
+// pagesAreASort compares random pages of random deployments with the definition.
+func pagesAreASort(s suite) {
+	s.settle()
+	round := 0
+	rapid.Check(s.T, func(t *rapid.T) {
+		round++
+		space := numbered("llm-", round)
+		made := drawDeployments(t, space)
+		s.write(func(tx berth.Tx) error {
+			err := tx.Accounts().InsertWorkspace(s.Context(), berth.Workspace{ID: space, AccountID: accountID})
+			for _, d := range made {
+				err = first(err, tx.Deployments().Insert(s.Context(), d))
+			}
+			return err
+		})
+		f := berth.DeploymentFilter{
+			WorkspaceID: space,
+			Plan:        rapid.SampledFrom([]berth.Plan{"", berth.PlanMU, berth.PlanPTU}).Draw(t, "plan"),
+			Offset:      rapid.Int64Range(0, 12).Draw(t, "offset"),
+			Limit:       rapid.Int64Range(1, 5).Draw(t, "limit"),
+		}
+		want := slices.DeleteFunc(made, func(d berth.Deployment) bool {
+			return !d.DeletedAt.IsZero() || f.Plan != "" && d.Plan != f.Plan
+		})
+		slices.SortFunc(want, func(a, b berth.Deployment) int {
+			return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.DeployedModel, b.DeployedModel))
+		})
+		var total int64
+		got := view(s, func(tx berth.Tx) (list []berth.Deployment, err error) {
+			list, total, err = tx.Deployments().List(s.Context(), f)
+			return list, err
+		})
+		s.same("total", total, int64(len(want)))
+		low := min(f.Offset, total)
+		s.same("page", ids(got, deploymentName), ids(want[low:min(low+f.Limit, total)], deploymentName))
+	})
+}
+
+func drawDeployments(t *rapid.T, space string) []berth.Deployment {
+	list := make([]berth.Deployment, rapid.IntRange(0, 10).Draw(t, "deployments"))
+	for i := range list {
+		// Few minutes, so that there are ties.
+		d := deployment(fmt.Sprintf("%s-%d", space, 9-i), rapid.IntRange(0, 3).Draw(t, "minutes"))
+		d.WorkspaceID = space
+		d.Plan = rapid.SampledFrom([]berth.Plan{berth.PlanMU, berth.PlanPTU}).Draw(t, "plan")
+		if rapid.Bool().Draw(t, "deleted") {
+			d.DeletedAt = epoch
+		}
+		list[i] = d
+	}
+	return list
+}
+
+// insertDeployments inserts count deployments, numbered from low, each newer than the
+// one before.
+func insertDeployments(s suite, tx berth.Tx, low, count int) error {
+	for i := low; i < low+count; i++ {
+		if err := tx.Deployments().Insert(s.Context(), deployment(numbered("dep_", i), i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ids[T any](list []T, id func(T) string) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = id(v)
+	}
+	return out
+}
+
+func deploymentName(d berth.Deployment) string { return d.ID }
+func replicaName(r berth.Replica) string       { return r.ID }

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"context"
+
+	berth "github.com/berthhq/berth"
+)
+
+type usage struct{ tx *tx }
+
+var usageTable = newTable("usage", "usage record", func(r *berth.UsageRecord) []column {
+	return []column{
+		{"id", &r.ID},
+		{"call_id", &r.CallID},
+		{"workspace_id", &r.WorkspaceID},
+		{"key_id", &r.KeyID},
+		{"deployment_id", &r.DeploymentID},
+		{"deployed_model", &r.DeployedModel},
+		{"model_name", &r.ModelName},
+		{"plan", &r.Plan},
+		{"class", &r.Class},
+		{"replica_id", &r.ReplicaID},
+		{"started_at", instant{&r.StartedAt}},
+		{"first_token_at", instant{&r.FirstTokenAt}},
+		{"ended_at", instant{&r.EndedAt}},
+		{"input_tokens", &r.InputTokens},
+		{"cached_tokens", &r.CachedTokens},
+		{"output_tokens", &r.OutputTokens},
+		{"thinking_tokens", &r.ThinkingTokens},
+		{"billable", &r.Billable},
+		{"ended_by", &r.End},
+		{"http_status", &r.HTTPStatus},
+		{"source", &r.Source},
+	}
+})
+
+var insertUsageSQL = usageTable.insertSQL + " ON CONFLICT (id) DO NOTHING"
+
+func (s usage) Insert(ctx context.Context, records []berth.UsageRecord) error {
+	err := s.tx.execEach(ctx, insertUsageSQL, len(records), func(i int) []any { return usageTable.fields(&records[i]) })
+	return s.tx.dialect.wrote(usageTable.noun, err)
+}
+
+func (s usage) Records(ctx context.Context, f berth.UsageFilter, after string, limit int64) ([]berth.UsageRecord, error) {
+	w := usageWhere(f)
+	w.add("id > ?", after)
+	return usageTable.all(ctx, s.tx, w.where()+" ORDER BY id"+w.page(0, limit), w.args...)
+}
+
+func usageWhere(f berth.UsageFilter) filter {
+	var w filter
+	w.equals("workspace_id", f.WorkspaceID)
+	w.equals("deployed_model", f.DeployedModel)
+	w.equals("key_id", f.KeyID)
+	if !f.From.IsZero() {
+		w.add("started_at >= ?", instant{&f.From})
+	}
+	if !f.To.IsZero() {
+		w.add("started_at < ?", instant{&f.To})
+	}
+	return w
+}
