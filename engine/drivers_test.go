@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	berth "github.com/berthhq/berth"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func launchForTest() Launch {
+	return Launch{
+		ReplicaID: "rep_1",
+		Model:     berth.Model{Name: "abacus", File: berth.ModelFile{Path: "/models/a.gguf"}, ContextLength: 32768},
+		Spec:      berth.ResolvedSpec{Replica: berth.Resources{Threads: 3}, Slots: 4},
+		Adapters:  []berth.AdapterRef{{Path: "/models/words.gguf"}, {Path: "/models/shout.gguf"}},
+		GPUs:      []string{"GPU-1", "GPU-2"},
+	}
+}
+
+func TestCommand(t *testing.T) {
+	t.Setenv("BERTH_SECRET", "not for engines")
+	t.Setenv("PATH", "/usr/bin:/bin")
+	drivers := Drivers(Config{
+		LlamaCpp: LlamaCppConfig{Command: []string{"sh", "llama-server"}},
+		VLLM:     VLLMConfig{Command: []string{"vllm", "serve"}},
+		Fake:     FakeConfig{Executable: "/bin/berth"},
+	})
+	for name, c := range map[string]struct{ args, key string }{
+		"llamacpp": {
+			"sh llama-server --model /models/a.gguf --alias abacus --host 127.0.0.1 --port 4711 --ctx-size 131072 --parallel 4" +
+				" --cache-ram 0 --metrics --slots --jinja --no-webui --threads 3" +
+				" --lora /models/words.gguf --lora /models/shout.gguf --lora-init-without-apply",
+			"LLAMA_API_KEY=secret",
+		},
+		"vllm": {
+			"vllm serve /models/a.gguf --served-model-name abacus --host 127.0.0.1 --port 4711 --max-num-seqs 4" +
+				" --scheduling-policy priority --enable-prompt-tokens-details --max-model-len 32768 --enable-lora --max-loras 2" +
+				" --lora-modules berth-adapter-0=/models/words.gguf berth-adapter-1=/models/shout.gguf",
+			"VLLM_API_KEY=secret",
+		},
+		"fake": {
+			"/bin/berth fake-engine --host 127.0.0.1 --port 4711 --script /models/a.gguf",
+			"BERTH_ENGINE_KEY=secret",
+		},
+	} {
+		command, err := drivers[name].Command(launchForTest(), Listen{Host: "127.0.0.1", Port: 4711, Key: "secret"})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := strings.Join(command.Args, " "); got != c.args {
+			t.Errorf("%s\ngot  %s\nwant %s", name, got, c.args)
+		}
+		for _, want := range []string{c.key, "PATH=/usr/bin:/bin", "OMP_NUM_THREADS=3", "CUDA_VISIBLE_DEVICES=GPU-1,GPU-2"} {
+			if !slices.Contains(command.Env, want) {
+				t.Errorf("%s: the environment %q has no %s", name, command.Env, want)
+			}
+		}
+		if all := strings.Join(append(command.Env, command.Args...), " "); strings.Contains(all, "not for engines") {
+			t.Errorf("%s: Berth's own environment leaks", name)
+		}
+	}
+}
+
+func TestCommandRefusesForGood(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	drivers := Drivers(Config{LlamaCpp: LlamaCppConfig{Dir: t.TempDir()}})
+	for name, want := range map[string]string{
+		"llamacpp": "run `berth engine install llamacpp`",
+		"vllm":     "set engines.vllm.command",
+		"fake":     "no executable",
+		"endpoint": "no engine to start",
+	} {
+		_, err := drivers[name].Command(launchForTest(), Listen{})
+		if !errors.Is(err, ErrPermanent) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a permanent error with %q", name, err, want)
+		}
+	}
+	l := launchForTest()
+	l.Adapters[1].Path = "/models/a,b.gguf"
+	t.Setenv("PATH", "/usr/bin:/bin")
+	if _, err := NewLlamaCpp(LlamaCppConfig{Command: []string{"sh"}}).Command(l, Listen{}); !errors.Is(err, ErrPermanent) || !strings.Contains(err.Error(), "comma in /models/a,b.gguf") {
+		t.Errorf("a comma: got %v", err)
+	}
+}
+
+func TestFields(t *testing.T) {
+	t.Parallel()
+	drivers := Drivers(Config{})
+	full := berth.EngineCall{Model: "m", Adapter: 1, Thinking: new(true), MaxTokens: 7, Stream: true, Class: berth.ClassShared}
+	plain := berth.EngineCall{Model: "m", Adapter: -1, Class: berth.ClassDedicated}
+	for name, want := range map[string][2]string{
+		"llamacpp": {
+			`{"cache_prompt":false,"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"m","stream":true,"stream_options":{"include_usage":true},"timings_per_token":true}`,
+			`{"cache_prompt":true,"lora":[{"id":0,"scale":0}],"model":"m"}`,
+		},
+		"vllm": {
+			`{"chat_template_kwargs":{"enable_thinking":true},"max_tokens":7,"model":"berth-adapter-1","priority":1,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}`,
+			`{"model":"m","priority":0}`,
+		},
+		"endpoint": {
+			`{"chat_template_kwargs":{"enable_thinking":true},"max_tokens":7,"model":"m","stream":true,"stream_options":{"include_usage":true}}`,
+			`{"model":"m"}`,
+		},
+		"fake": {
+			`{"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"m","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}`,
+			`{"lora":[{"id":0,"scale":0}],"model":"m"}`,
+		},
+	} {
+		for i, call := range []berth.EngineCall{full, plain} {
+			body := map[string]json.RawMessage{}
+			for _, f := range drivers[name].Fields(call) {
+				body[f.Name] = f.Value
+			}
+			got, err := json.Marshal(body)
+			if err != nil || string(got) != want[i] {
+				t.Errorf("%s\ngot  %s, %v\nwant %s", name, got, err, want[i])
+			}
+		}
+	}
+}
+
+func TestReady(t *testing.T) {
+	const token = `{"choices":[{"message":{"content":"a"}}],"usage":{"completion_tokens":1}}`
+	var bodies []string
+	for name, c := range map[string]struct {
+		driver string
+		answer http.HandlerFunc
+		want   string
+	}{
+		"a token from base and adapters": {"llamacpp", func(w http.ResponseWriter, r *http.Request) {
+			var body struct {
+				Lora      json.RawMessage `json:"lora"`
+				MaxTokens int             `json:"max_tokens"`
+			}
+			if r.Header.Get("Authorization") != "Bearer k" || json.NewDecoder(r.Body).Decode(&body) != nil || body.MaxTokens != 1 {
+				w.WriteHeader(http.StatusBadRequest)
+			}
+			bodies = append(bodies, string(body.Lora))
+			_, _ = w.Write([]byte(token))
+		}, ""},
+		"loading": {"llamacpp", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(`{"error":{"message":"Loading model","code":503}}`))
+		}, "the engine answered 503: Loading model"},
+		"a bad adapter": {"llamacpp", func(w http.ResponseWriter, r *http.Request) {
+			var body struct{ Lora []struct{ ID, Scale int } }
+			if json.NewDecoder(r.Body).Decode(&body) == nil && body.Lora[0].ID == 1 {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+			_, _ = w.Write([]byte(token))
+		}, "adapter /models/shout.gguf: the engine answered 500: "},
+		"no token": {"vllm", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"choices":[]}`))
+		}, "the engine answered without a token"},
+		"no JSON": {"vllm", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`<html>`))
+		}, "read the engine's answer: "},
+		"an endpoint that refuses the key": {"endpoint", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/base/v4/models" {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			_, _ = w.Write([]byte(`{"message":"bad key"}`))
+		}, "the engine answered 401: bad key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(c.answer)
+			defer server.Close()
+			e := Endpoint{URL: server.URL, Key: "k"}
+			if c.driver == "endpoint" {
+				e.URL += "/base/v4"
+			}
+			err := Drivers(Config{})[c.driver].Ready(t.Context(), server.Client(), e, launchForTest())
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+	if want := []string{`[{"id":0,"scale":0}]`, `[{"id":0,"scale":1}]`, `[{"id":1,"scale":1}]`}; !slices.Equal(bodies, want) {
+		t.Errorf("asked with lora %q, want %q", bodies, want)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := NewFake(FakeConfig{}).Ready(ctx, http.DefaultClient, Endpoint{URL: "http://127.0.0.1:1"}, Launch{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("after cancel: %v", err)
+	}
+}
+
+func TestEndpoint(t *testing.T) {
+	t.Parallel()
+	remote := NewEndpoint(EndpointConfig{OpenKey: func(m berth.Model) (string, error) {
+		if string(m.SealedKey) != "sealed" {
+			return "", errors.New("wrong master key")
+		}
+		return "open", nil
+	}}).(Remote)
+	for name, c := range map[string]struct {
+		model berth.Model
+		want  Endpoint
+		err   string
+	}{
+		"with key":        {berth.Model{URL: "https://h.example/compatible-mode/v1/", SealedKey: []byte("sealed")}, Endpoint{"https://h.example/compatible-mode/v1", "open"}, ""},
+		"without":         {berth.Model{URL: "http://10.0.0.1:8000/v1"}, Endpoint{"http://10.0.0.1:8000/v1", ""}, ""},
+		"a key of others": {berth.Model{Name: "m", URL: "http://h/v1", SealedKey: []byte("?")}, Endpoint{}, "open the key of model m: wrong master key"},
+	} {
+		got, err := remote.Endpoint(Launch{Model: c.model})
+		if got != c.want || c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("%s: got %+v, %v; want %+v, %q", name, got, err, c.want, c.err)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	berth "github.com/berthhq/berth"
+)
+
+// llamaCpp runs llama.cpp's server.
+type llamaCpp struct {
+	LlamaCppConfig
+}
+
+var _ Driver = llamaCpp{}
+
+// NewLlamaCpp returns the driver "llamacpp".
+func NewLlamaCpp(c LlamaCppConfig) Driver { return llamaCpp{c} }
+
+func (llamaCpp) Traits() berth.EngineTraits {
+	return berth.EngineTraits{
+		Name:          berth.EngineLlamaCpp,
+		MixedAdapters: false, // it finishes one set of adapters before it starts another
+		Adapters:      true,
+		// Measured with the installed engine and Abacus, after 30 calls on 4 slots of
+		// 32,768 tokens: 174 MiB resident, of which 128 MiB are context and 2 MiB weights;
+		// two adapters of rank 8 add 3 MiB. Models with large vocabularies need more: a
+		// batch has 512 rows of 4 bytes per token of the vocabulary.
+		OverheadBytes: 64 << 20,
+	}
+}
+
+func (d llamaCpp) Command(l Launch, at Listen) (Command, error) {
+	found, err := d.locate()
+	if err != nil {
+		return Command{}, fmt.Errorf("%w: %w", ErrPermanent, err)
+	}
+	slots := max(l.Spec.Slots, 1)
+	args := append(slices.Clone(found.Command),
+		"--model", l.Model.File.Path,
+		"--alias", l.Model.Name,
+		"--host", at.Host, "--port", strconv.Itoa(at.Port),
+		// llama.cpp divides the context among the slots.
+		"--ctx-size", strconv.FormatInt(slots*contextLength(l), 10),
+		"--parallel", strconv.FormatInt(slots, 10),
+		// The cache of prompts outside the slots may grow to 8 GiB by default, which
+		// nobody sold. The slots still keep what they last had.
+		"--cache-ram", "0",
+		"--metrics", "--slots", "--jinja", "--no-webui")
+	if threads := l.Spec.Replica.Threads; threads > 0 {
+		args = append(args, "--threads", strconv.FormatInt(threads, 10))
+	}
+	for _, a := range l.Adapters {
+		if strings.Contains(a.Path, ",") {
+			return Command{}, fmt.Errorf("%w: llama.cpp takes the comma in %s for the end of the file's name; rename the file and add the adapter again", ErrPermanent, a.Path)
+		}
+		args = append(args, "--lora", a.Path)
+	}
+	if len(l.Adapters) > 0 {
+		args = append(args, "--lora-init-without-apply")
+	}
+	return Command{Args: args, Env: environment(l, "LLAMA_API_KEY="+at.Key)}, nil
+}
+
+// Ready asks every adapter as well, so that one which loads and cannot be applied shows
+// before a customer meets it.
+func (d llamaCpp) Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) error {
+	for adapter := -1; adapter < len(l.Adapters); adapter++ {
+		call := berth.EngineCall{Model: l.Model.Name, Adapter: adapter, MaxTokens: 1, Class: berth.ClassProbe}
+		if err := askOneToken(ctx, client, e, d.Fields(call)); err != nil {
+			if adapter >= 0 {
+				return fmt.Errorf("adapter %s: %w", l.Adapters[adapter].Path, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (llamaCpp) Fields(c berth.EngineCall) []berth.Field {
+	fields := withThinking(openAIFields(c, usageAtEnd), c.Thinking)
+	// A slot that still has a prompt's beginning skips it and says so. Where workspaces
+	// share an engine, that would tell one what another asked.
+	alone := c.Class == berth.ClassDedicated
+	fields = append(fields, loraField(c.Adapter), berth.Field{Name: "cache_prompt", Value: strconv.AppendBool(nil, alone)})
+	if c.Stream {
+		fields = append(fields, berth.Field{Name: "timings_per_token", Value: []byte("true")}) // usage all along
+	}
+	return fields
+}
+
+// loraField names the adapter of a call. The list says what is on; the rest is off, and
+// a number that the engine does not have is no error. But without a list, or with an
+// empty one, a call gets every adapter at the scale it was loaded with, and who asked
+// the base is answered in all voices at once (seen with scale 1, llama-server's
+// default). So a call to the base says that the first adapter is off.
+func loraField(adapter int) berth.Field {
+	value := `[{"id":0,"scale":0}]`
+	if adapter >= 0 {
+		value = `[{"id":` + strconv.Itoa(adapter) + `,"scale":1}]`
+	}
+	return berth.Field{Name: "lora", Value: []byte(value)}
+}

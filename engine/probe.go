@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	berth "github.com/berthhq/berth"
+)
+
+// probeBytesMax bounds what is read of an answer to a probe.
+const probeBytesMax = 1 << 20
+
+// askOneToken is a chat call with the fields of a driver; nil when the engine answered
+// it with a token.
+func askOneToken(ctx context.Context, client *http.Client, e Endpoint, fields []berth.Field) error {
+	body := map[string]json.RawMessage{"messages": json.RawMessage(`[{"role":"user","content":"hello"}]`)}
+	for _, f := range fields {
+		body[f.Name] = f.Value
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("say the probe: %w", err)
+	}
+	answer, err := ask(ctx, client, e, http.MethodPost, "/v1/chat/completions", text)
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Choices []json.RawMessage `json:"choices"`
+		Usage   struct {
+			CompletionTokens int64 `json:"completion_tokens"`
+		} `json:"usage"`
+	}
+	if err := json.Unmarshal(answer, &said); err != nil {
+		return fmt.Errorf("read the engine's answer: %w", err)
+	}
+	if len(said.Choices) == 0 || said.Usage.CompletionTokens < 1 {
+		return errors.New("the engine answered without a token")
+	}
+	return nil
+}
+
+// ask returns the body of a 200 answer. Other answers are an error with the engine's
+// own message.
+func ask(ctx context.Context, client *http.Client, e Endpoint, method, path string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, e.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("ask engine: %w", err)
+	}
+	if e.Key != "" {
+		request.Header.Set("Authorization", "Bearer "+e.Key)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask engine: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, probeBytesMax))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the engine's answer: %w", err)
+	case response.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("the engine answered %d: %s", response.StatusCode, errorMessage(answer))
+	}
+	return answer, nil
+}
+
+// errorMessage finds the sentence in an error body: OpenAI's {"error":{"message"}},
+// a {"message"}, or else its beginning as it is.
+func errorMessage(body []byte) string {
+	var said struct {
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+		Message string `json:"message"`
+	}
+	_ = json.Unmarshal(body, &said) // what is no such JSON is shown as it is
+	for _, message := range []string{said.Error.Message, said.Message} {
+		if message != "" {
+			return message
+		}
+	}
+	text := strings.TrimSpace(strings.ToValidUTF8(string(body[:min(len(body), 200)]), ""))
+	if text == "" {
+		return "an empty body"
+	}
+	return text
+}
