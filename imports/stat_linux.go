@@ -1,0 +1,7 @@
+package imports
+
+import "syscall"
+
+func deviceOf(s *syscall.Stat_t) uint64 { return s.Dev }
+
+func changedNS(s *syscall.Stat_t) int64 { return s.Ctim.Nano() }
