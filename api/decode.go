@@ -1,0 +1,188 @@
+package api
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// FieldError says which field of a body cannot be read and what it should be.
+type FieldError struct {
+	Field string // with the object's name and a dot where it is nested; "" is the body
+	Value string // as written, shortened
+	Want  string // such as "an integer"
+}
+
+// Error implements error.
+func (e *FieldError) Error() string {
+	if e.Field == "" {
+		return fmt.Sprintf("The body must be %s.", e.Want)
+	}
+	return fmt.Sprintf("The field %s must be %s, not %s.", e.Field, e.Want, e.Value)
+}
+
+// DecodeCreate reads the body of a create as leniently as its clients need and no more:
+// unknown fields are ignored, null is an absent field, 4.0 is an integer, template_id
+// stands in for deploy_spec and diasplay_name for name. Every error is a [*FieldError].
+func DecodeCreate(body []byte) (CreateDeployment, error) {
+	fields, ok := parseObject(body)
+	if !ok {
+		return CreateDeployment{}, &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
+	}
+	var err error
+	o := object{fields: fields, err: &err}
+	template := o.text("template_id")
+	displayName := o.text("diasplay_name")
+	c := CreateDeployment{
+		ModelName:        o.text("model_name"),
+		Plan:             o.text("plan"),
+		Name:             cmp.Or(o.text("name"), displayName),
+		Capacity:         o.integer("capacity"),
+		PrefillCapacity:  o.integer("prefill_capacity"),
+		DecodeCapacity:   o.integer("decode_capacity"),
+		DeploySpec:       cmp.Or(o.deploySpec(), template),
+		BillingMethod:    o.text("billing_method"),
+		ChargeType:       o.text("charge_type"),
+		PTU:              o.ptuCapacity(),
+		Suffix:           o.text("suffix"),
+		EnableThinking:   o.boolean("enable_thinking"),
+		MaxContextLength: o.integer("max_context_length"),
+		RPMLimit:         o.integer("rpm_limit"),
+		TPMLimit:         o.integer("tpm_limit"),
+	}
+	if err != nil {
+		return CreateDeployment{}, err
+	}
+	return c, nil
+}
+
+// object reads typed fields out of one JSON object; the first mistake stays in err,
+// which nested objects share.
+type object struct {
+	prefix string
+	fields map[string]json.RawMessage
+	err    *error
+}
+
+// parseObject reports false for everything that is not one JSON object.
+func parseObject(raw []byte) (map[string]json.RawMessage, bool) {
+	var fields map[string]json.RawMessage
+	err := json.Unmarshal(raw, &fields)
+	return fields, err == nil && fields != nil
+}
+
+// raw returns the field's text, or nil when it is absent or null.
+func (o object) raw(name string) json.RawMessage {
+	raw := o.fields[name]
+	if bytes.Equal(raw, []byte("null")) {
+		return nil
+	}
+	return raw
+}
+
+func (o object) refuse(name string, raw []byte, want string) {
+	if *o.err == nil {
+		*o.err = &FieldError{Field: o.prefix + name, Value: shorten(raw), Want: want}
+	}
+}
+
+func (o object) text(name string) string {
+	var s string
+	if raw := o.raw(name); raw != nil && json.Unmarshal(raw, &s) != nil {
+		o.refuse(name, raw, "a string")
+	}
+	return s
+}
+
+func (o object) boolean(name string) *bool {
+	raw := o.raw(name)
+	if raw == nil {
+		return nil
+	}
+	var b bool
+	if json.Unmarshal(raw, &b) != nil {
+		o.refuse(name, raw, "true or false")
+	}
+	return &b
+}
+
+func (o object) integer(name string) *int64 {
+	raw := o.raw(name)
+	if raw == nil {
+		return nil
+	}
+	n, ok := integral(string(raw))
+	if !ok {
+		o.refuse(name, raw, "an integer")
+	}
+	return &n
+}
+
+// deploySpec reads a template's id, bare or wrapped into an object.
+func (o object) deploySpec() string {
+	raw := o.raw("deploy_spec")
+	if raw == nil {
+		return ""
+	}
+	id := []byte(raw)
+	if wrapped, ok := parseObject(raw); ok {
+		id = wrapped["template_id"]
+	}
+	var s *string
+	if json.Unmarshal(id, &s) != nil || s == nil {
+		o.refuse("deploy_spec", raw, "a string, or an object with a string template_id")
+		return ""
+	}
+	return *s
+}
+
+func (o object) ptuCapacity() *PTUCapacity {
+	raw := o.raw("ptu_capacity")
+	if raw == nil {
+		return nil
+	}
+	fields, ok := parseObject(raw)
+	if !ok {
+		o.refuse("ptu_capacity", raw, "an object")
+		return nil
+	}
+	inner := object{prefix: "ptu_capacity.", fields: fields, err: o.err}
+	number := func(name string) int64 {
+		if n := inner.integer(name); n != nil {
+			return *n
+		}
+		return 0
+	}
+	return &PTUCapacity{
+		InputTPM:    number("input_tpm"),
+		OutputTPM:   number("output_tpm"),
+		ThinkingTPM: number("thinking_output_tpm"),
+	}
+}
+
+// integral reads a JSON number without a fractional part, in any notation. Beyond 2^53,
+// where a fraction could hide, only plain digits are read.
+func integral(s string) (int64, bool) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return n, true
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// shorten makes a value fit into a sentence.
+func shorten(raw []byte) string {
+	const most = 40
+	s := string(bytes.TrimSpace(raw))
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

@@ -1,0 +1,165 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// The plans.
+const (
+	PlanMU   = "mu"   // model units: replicas of one's own
+	PlanPTU  = "ptu"  // provisioned throughput on a shared pool
+	PlanLoRA = "lora" // an adapter on a shared pool, paid per token
+)
+
+// Status is where a deployment stands.
+type Status string
+
+// The documented values.
+const (
+	StatusPending           Status = "PENDING"
+	StatusDeploying         Status = "DEPLOYING"
+	StatusRunning           Status = "RUNNING"
+	StatusUpdating          Status = "UPDATING"
+	StatusUpdatingFailed    Status = "UPDATING_FAILED"
+	StatusStopped           Status = "STOPPED"
+	StatusFailed            Status = "FAILED"
+	StatusOfflining         Status = "OFFLINING"
+	StatusDeleting          Status = "DELETING"
+	StatusDeleted           Status = "DELETED"
+	StatusArrearsDown       Status = "ARREARS_DOWN"
+	StatusArrearsRecovering Status = "ARREARS_RECOVERING"
+)
+
+// ComingUp reports whether the deployment is still being created.
+func (s Status) ComingUp() bool { return s == StatusPending || s == StatusDeploying }
+
+// PTUCapacity is reserved throughput in tokens per minute.
+type PTUCapacity struct {
+	InputTPM    int64 `json:"input_tpm"`
+	OutputTPM   int64 `json:"output_tpm"`
+	ThinkingTPM int64 `json:"thinking_output_tpm,omitempty"`
+}
+
+// CreateDeployment is the body of POST /api/v1/deployments. Nil and empty fields are
+// left out; servers read it with [DecodeCreate].
+type CreateDeployment struct {
+	ModelName        string       `json:"model_name"`
+	Plan             string       `json:"plan,omitempty"`
+	Name             string       `json:"name,omitempty"` // for people; diasplay_name is read as well
+	Capacity         *int64       `json:"capacity,omitempty"`
+	PrefillCapacity  *int64       `json:"prefill_capacity,omitempty"`
+	DecodeCapacity   *int64       `json:"decode_capacity,omitempty"`
+	DeploySpec       string       `json:"deploy_spec,omitempty"` // template_id is read as well
+	BillingMethod    string       `json:"billing_method,omitempty"`
+	ChargeType       string       `json:"charge_type,omitempty"`
+	PTU              *PTUCapacity `json:"ptu_capacity,omitempty"`
+	Suffix           string       `json:"suffix,omitempty"`
+	EnableThinking   *bool        `json:"enable_thinking,omitempty"`
+	MaxContextLength *int64       `json:"max_context_length,omitempty"`
+	RPMLimit         *int64       `json:"rpm_limit,omitempty"`
+	TPMLimit         *int64       `json:"tpm_limit,omitempty"`
+}
+
+// Deployment is the deployment object of every answer.
+type Deployment struct {
+	DeployedModel string `json:"deployed_model"`
+	Name          string `json:"name"`
+	GMTCreate     string `json:"gmt_create"` // see [ParseTime]
+	GMTModified   string `json:"gmt_modified"`
+	Status        Status `json:"status"`
+	ModelName     string `json:"model_name"`
+	BaseModel     string `json:"base_model"`
+	BaseCapacity  int64  `json:"base_capacity"`
+	Capacity      int64  `json:"capacity"`
+	ReadyCapacity int64  `json:"ready_capacity"`
+	WorkspaceID   string `json:"workspace_id"`
+	ChargeType    string `json:"charge_type"`
+	Creator       string `json:"creator"`
+	Modifier      string `json:"modifier"`
+	Plan          string `json:"plan"`
+
+	// Only mu. Limits that are not set are left out.
+	ModelUnitSpec    string `json:"model_unit_spec,omitempty"`
+	EnableThinking   *bool  `json:"enable_thinking,omitempty"`
+	MaxContextLength *int64 `json:"max_context_length,omitempty"`
+	RPMLimit         *int64 `json:"rpm_limit,omitempty"`
+	TPMLimit         *int64 `json:"tpm_limit,omitempty"`
+
+	// Only ptu.
+	PTU              *PTUCapacity `json:"ptu_capacity,omitempty"`
+	OverflowStrategy string       `json:"overflow_strategy,omitempty"`
+
+	// FailReason explains FAILED and UPDATING_FAILED.
+	FailReason string `json:"fail_reason,omitempty"`
+}
+
+// DeploymentList is one page of deployments, newest first.
+type DeploymentList struct {
+	PageNo      int64        `json:"page_no"`
+	PageSize    int64        `json:"page_size"`
+	Total       int64        `json:"total"` // of all pages
+	Deployments []Deployment `json:"deployments"`
+}
+
+const deploymentsPath = "/api/v1/deployments"
+
+func deploymentPath(deployedModel string) string {
+	return deploymentsPath + "/" + url.PathEscape(deployedModel)
+}
+
+// CreateDeployment buys a deployment. It answers at once; see [Client.WaitDeployment].
+func (c *Client) CreateDeployment(ctx context.Context, d CreateDeployment) (Deployment, error) {
+	return native[Deployment](ctx, c, request{method: http.MethodPost, path: deploymentsPath, body: d})
+}
+
+// GetDeployment returns one deployment.
+func (c *Client) GetDeployment(ctx context.Context, deployedModel string) (Deployment, error) {
+	return native[Deployment](ctx, c, request{path: deploymentPath(deployedModel)})
+}
+
+// ListDeployments returns page number page, from 1, of at most size deployments; an
+// empty plan selects all plans.
+func (c *Client) ListDeployments(ctx context.Context, page, size int, plan string) (DeploymentList, error) {
+	query := url.Values{"page_no": {strconv.Itoa(page)}, "page_size": {strconv.Itoa(size)}}
+	if plan != "" {
+		query.Set("plan", plan)
+	}
+	return native[DeploymentList](ctx, c, request{path: deploymentsPath, query: query})
+}
+
+// DeleteDeployment takes a deployment down for good.
+func (c *Client) DeleteDeployment(ctx context.Context, deployedModel string) (Deployment, error) {
+	return native[Deployment](ctx, c, request{method: http.MethodDelete, path: deploymentPath(deployedModel)})
+}
+
+// Pauses between two looks at a deployment that comes up.
+const (
+	firstPoll   = 100 * time.Millisecond
+	slowestPoll = time.Second
+)
+
+// WaitDeployment looks at a deployment until it is no longer coming up and returns it
+// as it then is, be it RUNNING or FAILED. seen, unless nil, is called with every look.
+func (c *Client) WaitDeployment(ctx context.Context, deployedModel string, seen func(Deployment)) (Deployment, error) {
+	for pause := firstPoll; ; pause = min(pause*5/4, slowestPoll) {
+		d, err := c.GetDeployment(ctx, deployedModel)
+		if err != nil {
+			return d, err
+		}
+		if seen != nil {
+			seen(d)
+		}
+		if !d.Status.ComingUp() {
+			return d, nil
+		}
+		select {
+		case <-ctx.Done():
+			return d, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// The kinds of models.
+const (
+	ModelKindBase     = "base"     // weights in a file
+	ModelKindAdapter  = "adapter"  // LoRA weights on a base
+	ModelKindEndpoint = "endpoint" // somebody else's OpenAI-compatible URL
+)
+
+// Model is what can be deployed.
+type Model struct {
+	Name          string       `json:"name"`
+	Kind          string       `json:"kind"`
+	WorkspaceID   string       `json:"workspace_id,omitempty"` // absent: the catalogue's
+	Base          string       `json:"base,omitempty"`         // adapters
+	Engine        string       `json:"engine"`
+	Path          string       `json:"path,omitempty"` // on the server
+	Digest        string       `json:"digest,omitempty"`
+	SizeBytes     int64        `json:"size_bytes,omitempty"`
+	Architecture  string       `json:"architecture,omitempty"`
+	Parameters    int64        `json:"parameters,omitempty"`
+	URL           string       `json:"url,omitempty"`         // endpoints
+	RemoteName    string       `json:"remote_name,omitempty"` // endpoints
+	ContextLength int64        `json:"context_length,omitempty"`
+	Thinking      string       `json:"thinking"` // none, optional or always
+	Plans         []string     `json:"plans"`
+	Specs         []Spec       `json:"specs"` // as they hold for one replica of this model
+	Calibration   *Calibration `json:"calibration,omitempty"`
+	StandIn       bool         `json:"stand_in"` // runs other weights than its name says
+	Description   string       `json:"description,omitempty"`
+	CreatedAt     time.Time    `json:"created_at"`
+}
+
+// Calibration is the tokens per minute that one replica carries, both at the same time.
+type Calibration struct {
+	InputTPM  int64 `json:"input_tpm"`
+	OutputTPM int64 `json:"output_tpm"`
+	Declared  bool  `json:"declared"` // written in the configuration, not measured
+}
+
+// Spec is hardware under a name: of one unit in [Client.Specs], of one replica in a
+// [Model].
+type Spec struct {
+	Name            string `json:"name"`
+	Type            string `json:"type"` // COUPLED or SEPERATED
+	Threads         int64  `json:"threads"`
+	MemoryBytes     int64  `json:"memory_bytes"`
+	Accelerators    int64  `json:"accelerators"`
+	Slots           int64  `json:"slots"` // parallel sequences
+	ContextLength   int64  `json:"context_length"`
+	UnitsPerReplica int64  `json:"units_per_replica"`
+}
+
+// AddModel is the body of POST /berth/v1/models: one of Path, Base with Adapter,
+// and URL. Path and Adapter name files on the server.
+type AddModel struct {
+	Name          string   `json:"name"`
+	Path          string   `json:"path,omitempty"`
+	Base          string   `json:"base,omitempty"`
+	Adapter       string   `json:"adapter,omitempty"`
+	URL           string   `json:"url,omitempty"`
+	Key           string   `json:"key,omitempty"` // never shown again
+	RemoteName    string   `json:"remote_name,omitempty"`
+	Engine        string   `json:"engine,omitempty"`
+	Plans         []string `json:"plans,omitempty"`
+	Specs         []string `json:"specs,omitempty"` // names; the first is the default
+	ContextLength int64    `json:"context_length,omitempty"`
+	Thinking      string   `json:"thinking,omitempty"`
+	StandIn       bool     `json:"stand_in,omitempty"`
+	Description   string   `json:"description,omitempty"`
+}
+
+// ModelList is the answer of GET /berth/v1/models.
+type ModelList struct {
+	Models []Model `json:"models"`
+}
+
+// SpecList is the answer of GET /berth/v1/specs.
+type SpecList struct {
+	Specs []Spec `json:"specs"`
+}
+
+const modelsPath = "/berth/v1/models"
+
+// AddModel adds a model to the catalogue or, for others than the owner, to the
+// workspace of the key.
+func (c *Client) AddModel(ctx context.Context, m AddModel) (Model, error) {
+	return own[Model](ctx, c, request{method: http.MethodPost, path: modelsPath, body: m})
+}
+
+// ListModels returns the models that the key's workspace sees, by name.
+func (c *Client) ListModels(ctx context.Context) ([]Model, error) {
+	list, err := own[ModelList](ctx, c, request{path: modelsPath})
+	return list.Models, err
+}
+
+// GetModel returns one model.
+func (c *Client) GetModel(ctx context.Context, name string) (Model, error) {
+	return own[Model](ctx, c, request{path: modelsPath + "/" + url.PathEscape(name)})
+}
+
+// DeleteModel removes a model that is not deployed. Its files stay where they are.
+func (c *Client) DeleteModel(ctx context.Context, name string) error {
+	return nothing(ctx, c, request{method: http.MethodDelete, path: modelsPath + "/" + url.PathEscape(name)})
+}
+
+// Specs returns the hardware that models can be deployed on.
+func (c *Client) Specs(ctx context.Context) ([]Spec, error) {
+	list, err := own[SpecList](ctx, c, request{path: "/berth/v1/specs"})
+	return list.Specs, err
+}

@@ -1,0 +1,40 @@
+package api
+
+import "context"
+
+// Node is one machine: what it has, and what is held of that by whom.
+type Node struct {
+	ID string `json:"id"`
+	Hardware
+	Held []Hold `json:"held"`
+}
+
+// Hold is hardware that one replica takes, for a deployment or for a pool.
+type Hold struct {
+	DeployedModel string `json:"deployed_model,omitempty"`
+	Pool          string `json:"pool,omitempty"`
+	Replica       string `json:"replica"`
+	Hardware
+}
+
+// NodeList is the answer of GET /berth/v1/nodes.
+type NodeList struct {
+	Nodes []Node `json:"nodes"`
+}
+
+// Health is the answer of GET /healthz.
+type Health struct {
+	Status  string `json:"status"`
+	Version string `json:"version"`
+}
+
+// Nodes returns the inventory.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	list, err := own[NodeList](ctx, c, request{path: "/berth/v1/nodes"})
+	return list.Nodes, err
+}
+
+// Health asks whether the server is up; it needs no key.
+func (c *Client) Health(ctx context.Context) (Health, error) {
+	return own[Health](ctx, c, request{path: "/healthz"})
+}

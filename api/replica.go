@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Replica is one engine that serves a deployment.
+type Replica struct {
+	ID        string    `json:"id"`
+	Nonce     string    `json:"nonce"`
+	PID       int64     `json:"pid"` // the engine's; 0 when none runs
+	State     string    `json:"state"`
+	URL       string    `json:"url"`
+	Slots     int64     `json:"slots"`
+	Busy      int64     `json:"busy"`
+	StartedAt time.Time `json:"started_at,omitzero"`
+	Adopted   bool      `json:"adopted"` // taken over from an earlier server process
+	Held      Hardware  `json:"held"`
+}
+
+// Hardware is an amount of threads and memory, and accelerators by their ids.
+type Hardware struct {
+	Threads      int64    `json:"threads"`
+	MemoryBytes  int64    `json:"memory_bytes"`
+	Accelerators []string `json:"accelerators"`
+}
+
+// ReplicaList is the answer of GET /berth/v1/deployments/{id}/replicas.
+type ReplicaList struct {
+	Replicas []Replica `json:"replicas"`
+}
+
+// Event is one thing that happened to a deployment.
+type Event struct {
+	ID            string    `json:"id"`
+	At            time.Time `json:"at"`
+	Status        Status    `json:"status"` // after it
+	Capacity      int64     `json:"capacity"`
+	ReadyCapacity int64     `json:"ready_capacity"`
+	Reason        string    `json:"reason"` // a sentence
+}
+
+// EventList is one page of events, oldest first.
+type EventList struct {
+	Events []Event `json:"events"`
+	Next   string  `json:"next,omitempty"`
+}
+
+// Log is the end of a replica's log.
+type Log struct {
+	Replica string   `json:"replica"`
+	Lines   []string `json:"lines"`
+}
+
+// LogList is the answer of GET /berth/v1/deployments/{id}/logs.
+type LogList struct {
+	Logs []Log `json:"logs"`
+}
+
+func ofDeployment(deployedModel, what string) string {
+	return "/berth/v1/deployments/" + url.PathEscape(deployedModel) + "/" + what
+}
+
+// Replicas returns the replicas that serve a deployment.
+func (c *Client) Replicas(ctx context.Context, deployedModel string) ([]Replica, error) {
+	list, err := own[ReplicaList](ctx, c, request{path: ofDeployment(deployedModel, "replicas")})
+	return list.Replicas, err
+}
+
+// Events returns the page of a deployment's events that cursor names, "" for the first.
+func (c *Client) Events(ctx context.Context, deployedModel, cursor string) (EventList, error) {
+	return own[EventList](ctx, c, request{path: ofDeployment(deployedModel, "events"), query: withCursor(url.Values{}, cursor)})
+}
+
+// Logs returns the last lines of the log of each of a deployment's replicas.
+func (c *Client) Logs(ctx context.Context, deployedModel string, lines int) ([]Log, error) {
+	query := url.Values{"lines": {strconv.Itoa(lines)}}
+	list, err := own[LogList](ctx, c, request{path: ofDeployment(deployedModel, "logs"), query: query})
+	return list.Logs, err
+}
