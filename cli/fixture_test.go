@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/berthhq/berth/api"
+)
+
+var (
+	dedicated = api.Deployment{
+		DeployedModel: "abacus-1f0c77aa", Name: "sums", Status: api.StatusRunning, ModelName: "abacus", BaseModel: "abacus",
+		GMTCreate: "2026-10-02T19:56:59.68", GMTModified: "2026-10-02T19:59:48", BaseCapacity: 2, Capacity: 4, ReadyCapacity: 2,
+		WorkspaceID: "llm-4kd02x9a", ChargeType: "post_paid", Creator: "1", Modifier: "1", Plan: "mu", ModelUnitSpec: "MU1",
+		EnableThinking: ptr(true), MaxContextLength: ptr(int64(32768)), RPMLimit: ptr(int64(600)), TPMLimit: ptr(int64(200000)),
+	}
+	reserved = api.Deployment{
+		DeployedModel: "abacus-1f0c77aa-chat", Name: "abacus", Status: api.StatusFailed, ModelName: "abacus", BaseModel: "abacus",
+		GMTCreate: "2026-09-30T10:00:00", GMTModified: "2026-09-30T10:00:00", Plan: "ptu",
+		PTU: &api.PTUCapacity{InputTPM: 20000, OutputTPM: 2000}, OverflowStrategy: "enable", FailReason: "the engine ran out of memory",
+	}
+	tuned = api.Deployment{
+		DeployedModel: "poet", Name: "two\nlines\x1b[31m", Status: api.StatusPending, ModelName: "poet", BaseModel: "abacus",
+		GMTCreate: "2026-10-03T19:00:00", GMTModified: "2026-10-03T19:00:00", Plan: "lora",
+	}
+	specMU1 = api.Spec{Name: "MU1", Type: "COUPLED", Threads: 1, MemoryBytes: 256 << 20, Slots: 4, ContextLength: 32768, UnitsPerReplica: 1}
+	abacus  = api.Model{
+		Name: "abacus", Kind: "base", Engine: "llamacpp", Path: "/models/abacus.gguf", Digest: "sha256:ab", SizeBytes: 1_700_000,
+		Architecture: "qwen3", Parameters: 800_000, ContextLength: 40960, Thinking: "optional", Plans: []string{"mu", "ptu"},
+		Specs: []api.Spec{specMU1}, Calibration: &api.Calibration{InputTPM: 600000, OutputTPM: 60000, Declared: true},
+		CreatedAt: noon.Add(-72 * time.Hour),
+	}
+	standIn = api.Model{
+		Name: "qwen-plus", Kind: "endpoint", Engine: "endpoint", URL: "https://models.example.com/v1", RemoteName: "q",
+		Thinking: "none", Plans: []string{"mu"}, StandIn: true, CreatedAt: noon.Add(-200 * 24 * time.Hour),
+	}
+	eventList = []api.Event{
+		{ID: "evt_1", At: noon.Add(-181 * time.Second), Status: api.StatusPending, Capacity: 4, Reason: "Bought: MU1 x 4."},
+		{ID: "evt_2", At: noon.Add(-178 * time.Second), Status: api.StatusRunning, Capacity: 4, ReadyCapacity: 4, Reason: "2 of 2 replicas answer."},
+	}
+	nodes = []api.Node{{
+		ID:       "node-a",
+		Hardware: api.Hardware{Threads: 16, MemoryBytes: 64 << 30, Accelerators: []string{"0", "1"}},
+		Held: []api.Hold{
+			{DeployedModel: "abacus-1f0c77aa", Replica: "rep_1", Hardware: api.Hardware{Threads: 2, MemoryBytes: 512 << 20, Accelerators: []string{"1"}}},
+			{Pool: "pool_1", Replica: "rep_2", Hardware: api.Hardware{Threads: 1, MemoryBytes: 256 << 20}},
+		},
+	}}
+	rows = []api.UsageRow{
+		{Group: map[string]string{"deployed_model": "abacus-1f0c77aa", "day": "2026-10-01"}, Calls: 1200, InputTokens: 1234567, CachedTokens: 1000, OutputTokens: 98765, ThinkingTokens: 12},
+		{Group: map[string]string{"deployed_model": "poet", "day": "2026-10-02"}, Calls: 3, InputTokens: 30, OutputTokens: 9},
+	}
+	records = []api.UsageRecord{
+		{ID: "use_1", CallID: "c-1", DeployedModel: "poet", Class: "shared", StartedAt: noon.Add(-time.Hour), EndedAt: noon.Add(-time.Hour + 1234*time.Millisecond), InputTokens: 10, OutputTokens: 3, Billable: true, End: "stop", Source: "engine"},
+		{ID: "use_2", CallID: "c-2", DeployedModel: "poet", Class: "shared", StartedAt: noon.Add(-time.Minute), EndedAt: noon.Add(-time.Minute), InputTokens: 10, End: "client_gone", Source: "unknown"},
+	}
+	keyList = []api.Key{
+		{ID: "key_1", Hint: "sk-abc…wxyz", Role: "owner", WorkspaceID: "llm-default0", Name: "first", CreatedAt: noon.Add(-48 * time.Hour)},
+		{ID: "key_2", Hint: "sk-def…stuv", Role: "admin", WorkspaceID: "llm-4kd02x9a", CreatedAt: noon.Add(-time.Minute), ExpiresAt: noon.Add(30 * 24 * time.Hour)},
+		{ID: "key_3", Hint: "sk-ghi…opqr", Role: "inference", WorkspaceID: "llm-4kd02x9a", CreatedAt: noon, RevokedAt: noon.Add(-5 * time.Second)},
+		{ID: "key_4", Hint: "sk-jkl…klmn", Role: "inference", WorkspaceID: "llm-4kd02x9a", CreatedAt: noon, ExpiresAt: noon.Add(-2 * time.Hour)},
+	}
+	replicas = []api.Replica{
+		{ID: "rep_1", State: "ready", PID: 4711, URL: "http://127.0.0.1:41001", Slots: 4, Busy: 1, StartedAt: noon.Add(-3 * time.Minute), Held: api.Hardware{Threads: 1, MemoryBytes: 256 << 20, Accelerators: []string{"1"}}},
+		{ID: "rep_2", State: "starting", Slots: 4},
+	}
+)
+
+// furnished is a server in which something is of everything.
+func furnished(t *testing.T) *fake {
+	t.Helper()
+	f := newFake(t)
+	all := []api.Deployment{tuned, dedicated, reserved}
+	for call, answer := range map[string]http.HandlerFunc{
+		"GET /api/v1/deployments":                            output(api.DeploymentList{PageNo: 1, PageSize: 100, Total: 3, Deployments: all}),
+		"GET /api/v1/deployments/abacus-1f0c77aa":            output(dedicated),
+		"GET /api/v1/deployments/abacus-1f0c77aa-chat":       output(reserved),
+		"POST /api/v1/deployments":                           output(tuned),
+		"DELETE /api/v1/deployments/poet":                    output(api.Deployment{DeployedModel: "poet", Status: api.StatusDeleting}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/events":   bare(api.EventList{Events: eventList}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/replicas": bare(api.ReplicaList{Replicas: replicas}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/logs":     bare(api.LogList{Logs: []api.Log{{Replica: "rep_1", Lines: []string{"main: loading", "\x1b[32mready\x1b[0m"}}, {Replica: "rep_2", Lines: []string{"boom"}}}}),
+		"GET /berth/v1/models":                               bare(api.ModelList{Models: []api.Model{abacus, standIn}}),
+		"GET /berth/v1/models/abacus":                        bare(abacus),
+		"GET /berth/v1/models/qwen-plus":                     bare(standIn),
+		"POST /berth/v1/models":                              bare(abacus),
+		"DELETE /berth/v1/models/abacus":                     bare(struct{}{}),
+		"GET /berth/v1/keys":                                 bare(api.KeyList{Keys: keyList}),
+		"POST /berth/v1/keys":                                bare(api.Key{ID: "key_5", Role: "admin", Text: "sk-secret"}),
+		"DELETE /berth/v1/keys/key_1":                        bare(struct{}{}),
+		"GET /berth/v1/nodes":                                bare(api.NodeList{Nodes: nodes}),
+		"GET /berth/v1/usage":                                bare(api.UsageRows{Rows: rows}),
+		"GET /berth/v1/usage/records":                        bare(api.UsageRecords{Records: records}),
+	} {
+		f.on(call, answer)
+	}
+	return f
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Each file of testdata is what one command line shows.
+func TestWhatCommandsShow(t *testing.T) {
+	t.Parallel()
+	for name, commandLine := range map[string]string{
+		"help":              "--help",
+		"help_deploy":       "deploy --help",
+		"help_key":          "key",
+		"version":           "--version",
+		"list":              "list",
+		"list_json":         "list -o json",
+		"get":               "get abacus-1f0c77aa",
+		"get_failed":        "get abacus-1f0c77aa-chat",
+		"get_yaml":          "get abacus-1f0c77aa -o yaml",
+		"get_replicas":      "get abacus-1f0c77aa --replicas",
+		"delete":            "delete poet",
+		"delete_unknown":    "delete nobody",
+		"events":            "events abacus-1f0c77aa",
+		"logs":              "logs abacus-1f0c77aa",
+		"deploy":            "deploy poet --plan lora",
+		"model_list":        "model list",
+		"model_show":        "model show abacus",
+		"model_show_alias":  "model show qwen-plus",
+		"model_add":         "model add abacus --path /models/abacus.gguf",
+		"model_delete":      "model delete abacus",
+		"key_list":          "key list",
+		"key_create":        "key create --role admin",
+		"key_revoke":        "key revoke key_1",
+		"node_list":         "node list",
+		"usage":             "usage",
+		"usage_by_day":      "usage --by day,deployed_model",
+		"usage_records":     "usage --records",
+		"usage_records_few": "usage --records --limit 1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := furnished(t).run(t, "", strings.Fields(commandLine)...)
+			got := fmt.Sprintf("$ berth %s\n%s", commandLine, r.out)
+			if r.err != "" {
+				got += "--- stderr\n" + r.err
+			}
+			got += fmt.Sprintf("--- exit %d\n", r.code)
+			file := filepath.Join("testdata", name+".txt")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil || got != string(want) {
+				t.Errorf("got\n%s\nwant (%v)\n%s", got, err, want)
+			}
+		})
+	}
+}
+
+func TestEmptyTablesSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	f.on("GET /api/v1/deployments", output(map[string]any{"deployments": nil}))
+	r := f.run(t, "", "list")
+	if r.code != 0 || r.out != "" || !strings.Contains(r.err, "berth deploy") {
+		t.Errorf("got %+v", r)
+	}
+	if r := f.run(t, "", "list", "-o", "json"); r.out != "[]\n" {
+		t.Errorf("got %q as JSON", r.out)
+	}
+}

@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/berthhq/berth/api"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) node() *cobra.Command {
+	list := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List machines and who holds what of them",
+		Example: lines("berth node list"),
+		Args:    arguments(cobra.NoArgs),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+			nodes, err := client.Nodes(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return p.show(nodes, nodeTable(nodes))
+		}),
+	}
+	return parent("node", "Show the machines that engines run on", list)
+}
+
+// nodeTable shows the whole of each node, then who holds what, then what is left.
+func nodeTable(nodes []api.Node) table {
+	t := table{columns: columns("NODE", "HELD BY", "THREADS>", "MEMORY>", "ACCELERATORS"), empty: "No nodes."}
+	row := func(node, holder string, h api.Hardware) {
+		t.add(node, holder, count(h.Threads), size(h.MemoryBytes), strings.Join(h.Accelerators, " "))
+	}
+	for _, n := range nodes {
+		row(n.ID, "(all)", n.Hardware)
+		free := n.Hardware
+		for _, h := range n.Held {
+			row("", cmp.Or(h.DeployedModel, h.Pool), h.Hardware)
+			free = without(free, h.Hardware)
+		}
+		row("", "(free)", free)
+	}
+	return t
+}
+
+func without(h, taken api.Hardware) api.Hardware {
+	left := api.Hardware{Threads: h.Threads - taken.Threads, MemoryBytes: h.MemoryBytes - taken.MemoryBytes}
+	for _, id := range h.Accelerators {
+		if !slices.Contains(taken.Accelerators, id) {
+			left.Accelerators = append(left.Accelerators, id)
+		}
+	}
+	return left
+}

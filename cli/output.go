@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/goccy/go-yaml"
+	"golang.org/x/term"
+)
+
+// format is the value of --output.
+type format string
+
+const (
+	formatTable format = "table"
+	formatJSON  format = "json"
+	formatYAML  format = "yaml"
+)
+
+// Set implements pflag.Value.
+func (f *format) Set(s string) error {
+	switch format(s) {
+	case formatTable, formatJSON, formatYAML:
+		*f = format(s)
+		return nil
+	}
+	return fmt.Errorf("it is table, json or yaml")
+}
+
+// String implements pflag.Value.
+func (f *format) String() string { return string(*f) }
+
+// Type implements pflag.Value.
+func (f *format) Type() string { return "format" }
+
+// show prints a value in the form that was asked for: its table for people, the value
+// as the API writes it for programs.
+func (p *program) show(value any, t table) error {
+	if p.output == formatTable {
+		return t.write(p.Out, p.Err)
+	}
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	if p.output == formatYAML {
+		if text, err = yaml.JSONToYAML(text); err != nil {
+			return err
+		}
+		_, err = p.Out.Write(text)
+		return err
+	}
+	_, err = fmt.Fprintf(p.Out, "%s\n", text)
+	return err
+}
+
+// say tells a person something beside the output.
+func (p *program) say(sentence string, args ...any) {
+	fmt.Fprintf(p.Err, sentence+"\n", args...)
+}
+
+// terminal returns the terminal behind a reader or writer, or nil.
+func terminal(stream any) *os.File {
+	if f, ok := stream.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
