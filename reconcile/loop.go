@@ -1,0 +1,248 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/engine"
+)
+
+// Traffic is what the loop must know of running calls and may do to them.
+type Traffic interface {
+	// InFlight returns the running calls of a deployment on a replica; "" means any.
+	InFlight(deploymentID, replicaID string) int
+	// Cut ends the running calls of a deployment.
+	Cut(deploymentID string)
+}
+
+// Options of a [Loop]; all but the durations are required.
+type Options struct {
+	Store   berth.Store
+	Runner  engine.Runner
+	Drivers map[string]engine.Driver
+	Traffic Traffic
+	// Publish makes the gateway take the newest routing.
+	Publish func(ctx context.Context) error
+	// Verify compares a model's file with what was added, before each start.
+	Verify   func(ctx context.Context, f berth.ModelFile) error
+	Prober   Prober
+	Now      func() time.Time
+	NewID    func(prefix string) string
+	NewNonce func() string
+	Logger   *slog.Logger
+
+	Backoff      time.Duration // first wait after a failure; default 1 s
+	StartTimeout time.Duration // from start to the first answer; default 5 min
+	Grace        time.Duration // of calls on what goes away; default 30 s
+	StopGrace    time.Duration // between asking an engine to end and forcing it; default 5 s
+}
+
+// Loop is the only writer of replicas. One goroutine decides and writes; starts, probes
+// and stops, which take time, run beside it and report back.
+type Loop struct {
+	opt     Options
+	wake    chan struct{}
+	reports chan report
+	ctx     context.Context //nolint:containedctx // of Run, for the goroutines that it owns
+	running sync.WaitGroup
+	tasks   map[string]task // by replica: a start or stop under way
+	dirty   bool            // something was booked that the gateway must know
+	looked  chan struct{}   // closed after the first pass
+	first   bool            // that is done
+
+	mu        sync.RWMutex
+	endpoints map[string]engine.Endpoint // by nonce; read by the routing
+}
+
+// report is what a task beside the loop found out.
+type report struct {
+	replicaID, nonce string
+	kind             reportKind
+	instance         engine.Instance
+	err              error
+	done             bool // the task is over
+}
+
+type reportKind int
+
+const (
+	reportStarted reportKind = iota
+	reportReady
+	reportFailed
+	reportStopped
+	reportExit
+)
+
+// New returns a loop that Run starts.
+func New(opt Options) *Loop {
+	defaultTo(&opt.Backoff, time.Second)
+	defaultTo(&opt.StartTimeout, 5*time.Minute)
+	defaultTo(&opt.Grace, 30*time.Second)
+	defaultTo(&opt.StopGrace, 5*time.Second)
+	return &Loop{
+		opt: opt, wake: make(chan struct{}, 1), reports: make(chan report),
+		tasks: map[string]task{}, looked: make(chan struct{}), endpoints: map[string]engine.Endpoint{},
+	}
+}
+
+func defaultTo(d *time.Duration, v time.Duration) {
+	if *d == 0 {
+		*d = v
+	}
+}
+
+// Wake makes the loop look again soon. It never blocks.
+func (l *Loop) Wake() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Looked is closed once the store has been compared with what runs and the gateway has
+// the result: from then on ready capacities are true.
+func (l *Loop) Looked() <-chan struct{} { return l.looked }
+
+// Address returns how the running engine of a replica is reached.
+func (l *Loop) Address(r *berth.Replica) (url, key string, ok bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	e, ok := l.endpoints[r.Nonce]
+	return e.URL, e.Key, ok
+}
+
+// Run reconciles until ctx ends, then waits for its tasks. Engines keep running: the
+// owner of the Runner stops them.
+func (l *Loop) Run(ctx context.Context) error {
+	l.ctx = ctx
+	defer l.running.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	exits := l.opt.Runner.Exits()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-l.wake:
+		case r := <-l.reports:
+			l.take(ctx, r)
+		case e, ok := <-exits:
+			if !ok {
+				exits = nil
+				continue
+			}
+			l.take(ctx, report{replicaID: e.ReplicaID, nonce: e.Nonce, kind: reportExit, err: exitError(e)})
+		}
+		next, err := l.pass(ctx)
+		if err != nil && ctx.Err() == nil {
+			l.opt.Logger.Error("reconcile pass failed; trying again in 1 s", "error", err)
+			next = l.opt.Now().Add(time.Second)
+		}
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(max(0, next.Sub(l.opt.Now())))
+		}
+	}
+}
+
+func exitError(e engine.Exit) error {
+	if e.Asked {
+		return nil
+	}
+	return errors.New(e.Reason)
+}
+
+// pass plans once and takes every action.
+func (l *Loop) pass(ctx context.Context) (time.Time, error) {
+	state, err := l.observe(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	actions, next := Plan(state)
+	changed := l.dirty
+	var errs []error
+	for _, a := range actions {
+		did, err := l.act(ctx, a)
+		if did {
+			next, changed = l.opt.Now(), true // it may allow the next step at once
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return next, err
+	}
+	if changed || !l.first {
+		if err := l.opt.Publish(ctx); err != nil {
+			return next, err
+		}
+		l.dirty = false
+	}
+	if !l.first {
+		l.first = true
+		close(l.looked)
+	}
+	return next, nil
+}
+
+// observe reads the store and asks the Runner what is there.
+func (l *Loop) observe(ctx context.Context) (State, error) {
+	running := map[string]string{}
+	for _, i := range l.opt.Runner.Instances() {
+		running[i.ReplicaID] = i.Nonce
+	}
+	s := State{
+		Now: l.opt.Now(), Grace: l.opt.Grace, Engines: map[string]berth.EngineTraits{}, InFlight: l.opt.Traffic.InFlight,
+		Running: func(r *berth.Replica) bool {
+			if _, busy := l.tasks[r.ID]; busy || r.Nonce != "" && running[r.ID] == r.Nonce {
+				return true
+			}
+			_, _, ok := l.Address(r)
+			return ok && l.isRemote(r)
+		},
+	}
+	for name, d := range l.opt.Drivers {
+		s.Engines[name] = d.Traits()
+	}
+	err := l.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
+		if s.Deployments, _, err = tx.Deployments().List(ctx, berth.DeploymentFilter{}); err != nil {
+			return err
+		}
+		if s.Pools, err = tx.Pools().List(ctx); err != nil {
+			return err
+		}
+		if s.Members, err = tx.Pools().Members(ctx, ""); err != nil {
+			return err
+		}
+		s.Replicas, err = tx.Replicas().List(ctx)
+		return err
+	})
+	return s, err
+}
+
+func (l *Loop) isRemote(r *berth.Replica) bool {
+	d, ok := l.opt.Drivers[r.Engine]
+	return ok && d.Traits().Remote
+}
+
+// task is a start or stop under way; a start can be cancelled.
+type task struct{ cancel context.CancelFunc }
+
+// begin runs fn beside the loop; until it reports that it is done, the replica is left
+// alone.
+func (l *Loop) begin(replicaID string, t task, fn func()) {
+	l.tasks[replicaID] = t
+	l.running.Go(fn)
+}
+
+// report hands a finding to the loop.
+func (l *Loop) report(r report) {
+	select {
+	case l.reports <- r:
+	case <-l.ctx.Done():
+	}
+}

@@ -1,0 +1,219 @@
+// Package reconcile is the foreman: it compares what is bought with what runs and acts
+// until they agree. [Plan] decides, purely; [Loop] acts. The loop may be killed between
+// any two steps: the next one starts from the store and from what is measured.
+package reconcile
+
+import (
+	"slices"
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+// State is desired and observed state at one moment.
+type State struct {
+	Now         time.Time
+	Deployments []berth.Deployment // live ones, DELETING included
+	Pools       []berth.Pool
+	Members     []berth.Member
+	Replicas    []berth.Replica
+	Engines     map[string]berth.EngineTraits
+	// Running reports whether the engine of that start of a replica exists.
+	Running func(r *berth.Replica) bool
+	// InFlight returns the running calls of a deployment on a replica; "" means any.
+	InFlight func(deploymentID, replicaID string) int
+	// Grace is how long calls of something that goes away may run on.
+	Grace time.Duration
+}
+
+// Action is one step towards agreement, to be taken in the order given.
+type Action interface{ action() }
+
+// The actions.
+type (
+	// Start starts the engine of a pending replica.
+	Start struct{ Replica berth.Replica }
+	// Lost books that a replica's engine is gone without a fault of its own, such as
+	// after a restart of Berth.
+	Lost struct{ Replica berth.Replica }
+	// Drain takes a replica out of routing.
+	Drain struct{ Replica berth.Replica }
+	// Stop ends the engine of a replica.
+	Stop struct{ Replica berth.Replica }
+	// Remove forgets a replica whose engine is measured gone and frees its hardware.
+	Remove struct{ Replica berth.Replica }
+	// SetDeployment moves a deployment along the table of transitions; Cause "" changes
+	// only its ready capacity.
+	SetDeployment struct {
+		ID            string
+		Cause         berth.Cause
+		ReadyCapacity int64
+		Reason        string
+	}
+	// Cut ends the running calls of a deployment.
+	Cut struct{ DeploymentID string }
+	// IdlePool books that a pool has no member any more.
+	IdlePool struct{ Pool berth.Pool }
+	// RemovePool forgets a pool without members and replicas.
+	RemovePool struct{ Pool berth.Pool }
+)
+
+func (Start) action()         {}
+func (Lost) action()          {}
+func (Drain) action()         {}
+func (Stop) action()          {}
+func (Remove) action()        {}
+func (SetDeployment) action() {}
+func (Cut) action()           {}
+func (IdlePool) action()      {}
+func (RemovePool) action()    {}
+
+// DrainPoll is how often a draining replica is looked at.
+const DrainPoll = 100 * time.Millisecond
+
+// planner collects the actions of one pass.
+type planner struct {
+	State
+	actions []Action
+	next    time.Time
+	byID    map[string]*berth.Deployment
+	pools   map[string]*berth.Pool
+	members map[string][]berth.Member // by pool
+	owned   map[string][]berth.Replica
+}
+
+// Plan returns what to do now and when to look again at the latest (zero: when
+// something happens). It is a pure function: the same state gives the same plan, and
+// a state that agrees gives none.
+func Plan(s State) ([]Action, time.Time) {
+	p := &planner{
+		State: s,
+		byID:  map[string]*berth.Deployment{}, pools: map[string]*berth.Pool{},
+		members: map[string][]berth.Member{}, owned: map[string][]berth.Replica{},
+	}
+	for i := range s.Deployments {
+		p.byID[s.Deployments[i].ID] = &s.Deployments[i]
+	}
+	for i := range s.Pools {
+		p.pools[s.Pools[i].ID] = &s.Pools[i]
+	}
+	for _, m := range s.Members {
+		p.members[m.PoolID] = append(p.members[m.PoolID], m)
+	}
+	for _, r := range s.Replicas {
+		p.owned[r.DeploymentID+r.PoolID] = append(p.owned[r.DeploymentID+r.PoolID], r)
+	}
+	for i := range s.Deployments {
+		p.deployment(&s.Deployments[i])
+	}
+	for i := range s.Pools {
+		p.pool(&s.Pools[i])
+	}
+	for i := range s.Replicas {
+		if r := &s.Replicas[i]; r.PoolID == "" {
+			p.replica(r, p.wantsDedicated(r))
+		}
+	}
+	return p.actions, p.next
+}
+
+func (p *planner) do(a Action) { p.actions = append(p.actions, a) }
+
+// wake makes sure that the next pass is not later than t.
+func (p *planner) wake(t time.Time) {
+	if p.next.IsZero() || t.Before(p.next) {
+		p.next = t
+	}
+}
+
+func (p *planner) wantsDedicated(r *berth.Replica) bool {
+	d, ok := p.byID[r.DeploymentID]
+	return ok && (d.Status.Callable() || d.Status.ComingUp())
+}
+
+// replica brings one replica towards what its owner wants of it.
+func (p *planner) replica(r *berth.Replica, wanted bool) {
+	running := p.Running(r)
+	switch {
+	case r.State == berth.ReplicaDraining:
+		p.drained(r, running)
+	case r.State == berth.ReplicaStopping:
+		p.gone(r, running)
+	case !wanted && r.State == berth.ReplicaReady && running:
+		p.do(Drain{*r})
+		p.wake(p.Now.Add(DrainPoll))
+	case !wanted:
+		p.gone(r, running)
+	case r.State == berth.ReplicaPending && !p.Now.Before(r.RestartAt):
+		p.do(Start{*r})
+	case r.State == berth.ReplicaPending:
+		p.wake(r.RestartAt)
+	case (r.State == berth.ReplicaStarting || r.State == berth.ReplicaReady) && !running:
+		p.do(Lost{*r})
+	}
+}
+
+// gone stops a replica that runs and forgets one that does not.
+func (p *planner) gone(r *berth.Replica, running bool) {
+	if running {
+		p.do(Stop{*r})
+		return
+	}
+	p.do(Remove{*r})
+}
+
+// drained ends a draining replica when its calls have ended or had their time.
+func (p *planner) drained(r *berth.Replica, running bool) {
+	over := !p.Now.Before(r.DrainFrom.Add(p.Grace))
+	// A call may have been routed just before the replica was taken out.
+	idle := p.InFlight("", r.ID) == 0 && !p.Now.Before(r.DrainFrom.Add(DrainPoll))
+	if !running || over || idle {
+		p.gone(r, running)
+		return
+	}
+	p.wake(p.Now.Add(DrainPoll))
+}
+
+// pool brings a pool's lanes towards what its members need.
+func (p *planner) pool(pool *berth.Pool) {
+	members, replicas := p.members[pool.ID], p.owned[pool.ID]
+	superfluous := map[string]bool{}
+	switch lingers := p.Now.Before(pool.IdleSince.Add(berth.PoolLinger)); {
+	case len(members) == 0 && pool.IdleSince.IsZero():
+		p.do(IdlePool{*pool})
+		p.wake(p.Now.Add(berth.PoolLinger))
+	case len(members) == 0 && lingers:
+		p.wake(pool.IdleSince.Add(berth.PoolLinger))
+	case len(members) == 0 && len(replicas) == 0:
+		p.do(RemovePool{*pool})
+	default:
+		want := pool.Lanes(members, p.Engines[pool.Engine])
+		for _, r := range berth.Superfluous(want, replicas) {
+			superfluous[r.ID] = true
+		}
+	}
+	for i := range replicas {
+		r := &replicas[i]
+		failed := r.State == berth.ReplicaFailed && !p.explains(r, members)
+		p.replica(r, !superfluous[r.ID] && !failed)
+	}
+}
+
+// explains reports whether a member's fate still hangs on a replica that was given up,
+// so that its reason must not be forgotten yet.
+func (p *planner) explains(r *berth.Replica, members []berth.Member) bool {
+	return slices.ContainsFunc(members, func(m berth.Member) bool { return serves(r, m) })
+}
+
+// serves reports whether calls of the member go to the replica's lane.
+func serves(r *berth.Replica, m berth.Member) bool {
+	switch r.Lane {
+	case berth.LaneBase:
+		return m.Plan == berth.PlanPTU
+	case berth.LaneLoRA:
+		return m.Plan == berth.PlanLoRA && r.HasAdapter(m.Adapter.Digest) >= 0
+	case berth.LaneMixed:
+		return m.Plan == berth.PlanPTU || r.HasAdapter(m.Adapter.Digest) >= 0
+	}
+	return false
+}
