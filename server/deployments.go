@@ -1,0 +1,190 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
+)
+
+// createDeployment is api.md 4.4.
+func (s *Server) createDeployment(ctx context.Context, r *http.Request) (any, error) {
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	c, err := api.DecodeCreate(body)
+	if err != nil {
+		return nil, fieldRefusal(err)
+	}
+	d, err := s.Deployments.Create(ctx, purchase(c))
+	if err != nil {
+		return nil, err
+	}
+	return s.deployment(d), nil
+}
+
+// fieldRefusal gives a capacity that is no integer the documented sentence, everything
+// else the decoder's own.
+func fieldRefusal(err error) error {
+	var f *api.FieldError
+	if errors.As(err, &f) && f.Field == "capacity" {
+		return berth.InvalidCapacity(f.Value, 1)
+	}
+	return berth.Errorf(berth.CodeInvalid, "%s", err.Error())
+}
+
+func purchase(c api.CreateDeployment) berth.Purchase {
+	p := berth.Purchase{
+		ModelName: c.ModelName, Plan: c.Plan, DisplayName: c.Name, Suffix: c.Suffix, Spec: c.DeploySpec,
+		BillingMethod: c.BillingMethod, ChargeType: c.ChargeType, Capacity: c.Capacity,
+		EnableThinking: c.EnableThinking, MaxContextLength: c.MaxContextLength, RPMLimit: c.RPMLimit, TPMLimit: c.TPMLimit,
+	}
+	if c.PTU != nil {
+		p.PTU = &berth.PTUCapacity{InputTPM: c.PTU.InputTPM, OutputTPM: c.PTU.OutputTPM, ThinkingTPM: c.PTU.ThinkingTPM}
+	}
+	return p
+}
+
+// deployment is the object of api.md 4.2, with the group of fields of its plan.
+func (s *Server) deployment(d berth.Deployment) api.Deployment {
+	out := api.Deployment{
+		DeployedModel: d.DeployedModel, Name: d.DisplayName,
+		GMTCreate: api.FormatTime(d.CreatedAt, s.Zone), GMTModified: api.FormatTime(d.ModifiedAt, s.Zone),
+		Status: api.Status(d.Status), ModelName: d.ModelName, BaseModel: d.BaseModel,
+		BaseCapacity: d.BaseCapacity, Capacity: d.Capacity, ReadyCapacity: d.ReadyCapacity,
+		WorkspaceID: d.WorkspaceID, ChargeType: d.ChargeType, Creator: d.Creator, Modifier: d.Modifier,
+		Plan: string(d.Plan), FailReason: d.Reason,
+	}
+	switch d.Plan {
+	case berth.PlanMU:
+		out.ModelUnitSpec, out.EnableThinking = d.Spec.Name, d.EnableThinking
+		out.MaxContextLength, out.RPMLimit, out.TPMLimit = positive(d.MaxContextLength), positive(d.RPMLimit), positive(d.TPMLimit)
+	case berth.PlanPTU:
+		out.PTU = &api.PTUCapacity{InputTPM: d.PTU.InputTPM, OutputTPM: d.PTU.OutputTPM, ThinkingTPM: d.PTU.ThinkingTPM}
+		out.OverflowStrategy = string(d.Overflow)
+	}
+	return out
+}
+
+func positive(v int64) *int64 {
+	if v <= 0 {
+		return nil
+	}
+	return &v
+}
+
+// getDeployment is api.md 4.7.
+func (s *Server) getDeployment(ctx context.Context, r *http.Request) (any, error) {
+	d, err := s.Deployments.Get(ctx, r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	return s.deployment(d), nil
+}
+
+// deleteDeployment is api.md 4.11.
+func (s *Server) deleteDeployment(ctx context.Context, r *http.Request) (any, error) {
+	d, err := s.Deployments.Delete(ctx, r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	return s.deployment(d), nil
+}
+
+// listDeployments is api.md 4.8.
+func (s *Server) listDeployments(ctx context.Context, r *http.Request) (any, error) {
+	p, err := page(r, 200)
+	if err != nil {
+		return nil, err
+	}
+	var plan berth.Plan
+	if text := r.URL.Query().Get("plan"); text != "" {
+		if plan, err = berth.ParsePlan(text); err != nil {
+			return nil, err
+		}
+	}
+	list, total, err := s.Deployments.List(ctx, p, plan)
+	if err != nil {
+		return nil, err
+	}
+	out := api.DeploymentList{PageNo: p.Number, PageSize: p.Size, Total: total, Deployments: make([]api.Deployment, 0, len(list))}
+	for _, d := range list {
+		out.Deployments = append(out.Deployments, s.deployment(d))
+	}
+	return out, nil
+}
+
+// listDeployable is api.md 4.9, in the older shape without a version.
+func (s *Server) listDeployable(ctx context.Context, r *http.Request) (any, error) {
+	query := r.URL.Query()
+	full := query.Get("version") == "v1.0"
+	sizeMax := int64(200)
+	if full {
+		sizeMax = 100
+	}
+	p, err := page(r, sizeMax)
+	if err != nil {
+		return nil, err
+	}
+	source := query.Get("model_source")
+	switch source {
+	case "", "public":
+		source = "base"
+	case "base", "custom":
+	default:
+		return nil, berth.Errorf(berth.CodeInvalid, "The model_source %q is not known; use base or custom.", source)
+	}
+	offers, err := s.Models.Deployable(ctx, source == "custom")
+	if err != nil {
+		return nil, err
+	}
+	out := api.DeployableModels{PageNo: p.Number, PageSize: p.Size, Total: int64(len(offers)), Models: []api.DeployableModel{}}
+	for _, o := range slice(offers, p) {
+		out.Models = append(out.Models, deployable(o, source, full))
+	}
+	return out, nil
+}
+
+func deployable(o berth.Offer, source string, full bool) api.DeployableModel {
+	m := api.DeployableModel{ModelName: o.Model.Name}
+	unit := int64(1)
+	if len(o.Specs) > 0 {
+		unit = o.Specs[0].UnitsPerReplica
+	}
+	m.BaseCapacity = &unit
+	if !full {
+		return m
+	}
+	m.BaseModel, m.ModelSource = o.Model.Base, source
+	m.Description, m.StandIn = o.Model.Description, o.Model.StandIn
+	if m.BaseModel == "" {
+		m.BaseModel = o.Model.Name
+	}
+	for _, plan := range o.Model.Plans {
+		m.SupportedPlans = append(m.SupportedPlans, string(plan))
+		sold := api.ModelPlan{Plan: string(plan)}
+		if plan == berth.PlanMU {
+			for _, spec := range o.Specs {
+				sold.Templates = append(sold.Templates, template(spec))
+			}
+		}
+		m.Plans = append(m.Plans, sold)
+	}
+	return m
+}
+
+func template(spec berth.ResolvedSpec) api.Template {
+	role := api.TemplateRole{ModelUnitSpec: spec.Name, CapacityUnitPerInstance: spec.UnitsPerReplica}
+	t := api.Template{
+		TemplateID: spec.Name, TemplateName: spec.Name, TemplateType: string(spec.Type), TemplateVersion: "v1",
+		TemplateSource: "SYSTEM", DeploySpec: spec.Name, ChargeType: berth.ChargeTypePostPaid,
+		Roles: map[string]api.TemplateRole{api.RoleUnified: role},
+	}
+	if spec.Type == berth.SpecTypeSeparated {
+		t.Roles = map[string]api.TemplateRole{api.RolePrefill: role, api.RoleDecode: role}
+	}
+	return t
+}

@@ -1,0 +1,86 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
+)
+
+// eventPage is the number of events of one page.
+const eventPage = 200
+
+func (s *Server) listEvents(ctx context.Context, r *http.Request) (any, error) {
+	events, err := s.Deployments.Events(ctx, r.PathValue("id"), r.URL.Query().Get("cursor"), eventPage)
+	if err != nil {
+		return nil, err
+	}
+	out := api.EventList{Events: make([]api.Event, 0, len(events))}
+	for _, e := range events {
+		out.Events = append(out.Events, api.Event{
+			ID: e.ID, At: e.At, Status: api.Status(e.Status), Capacity: e.Capacity, ReadyCapacity: e.ReadyCapacity, Reason: e.Reason,
+		})
+	}
+	if len(events) == eventPage {
+		out.Next = events[eventPage-1].ID
+	}
+	return out, nil
+}
+
+func (s *Server) listReplicas(ctx context.Context, r *http.Request) (any, error) {
+	replicas, err := s.Deployments.Replicas(ctx, r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	out := api.ReplicaList{Replicas: make([]api.Replica, 0, len(replicas))}
+	for _, p := range replicas {
+		out.Replicas = append(out.Replicas, api.Replica{
+			ID: p.ID, Nonce: p.Nonce, PID: p.PID, State: string(p.State), URL: p.URL, Slots: p.Spec.Slots,
+			Busy: int64(s.Busy(p.ID)), StartedAt: p.StartedAt, Held: hardware(p.Spec.Replica, nil),
+		})
+	}
+	return out, nil
+}
+
+func (s *Server) listLogs(ctx context.Context, r *http.Request) (any, error) {
+	lines, err := number(r, "lines", 100, 1, 10_000)
+	if err != nil {
+		return nil, err
+	}
+	replicas, err := s.Deployments.Replicas(ctx, r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	out := api.LogList{Logs: make([]api.Log, 0, len(replicas))}
+	for _, p := range replicas {
+		text, err := s.Logs(p.ID, int(lines))
+		if err != nil {
+			return nil, err
+		}
+		out.Logs = append(out.Logs, api.Log{Replica: p.ID, Lines: text})
+	}
+	return out, nil
+}
+
+func (s *Server) listNodes(ctx context.Context, _ *http.Request) (any, error) {
+	nodes, err := s.Inventory.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := api.NodeList{Nodes: make([]api.Node, 0, len(nodes))}
+	for _, n := range nodes {
+		node := api.Node{ID: n.Node.ID, Hardware: hardware(n.Node.Total, n.Node.GPUs), Held: []api.Hold{}}
+		for _, h := range n.Held {
+			node.Held = append(node.Held, api.Hold{
+				DeployedModel: h.DeployedModel, Pool: h.PoolModel, Replica: h.Hold.ReplicaID, Hardware: hardware(h.Hold.Held, h.Hold.GPUs),
+			})
+		}
+		out.Nodes = append(out.Nodes, node)
+	}
+	return out, nil
+}
+
+func hardware(r berth.Resources, gpus []string) api.Hardware {
+	return api.Hardware{Threads: r.Threads, MemoryBytes: r.MemoryBytes, Accelerators: append([]string{}, gpus...)}
+}

@@ -1,0 +1,186 @@
+// Package server is the front door of the control plane: routes, keys, paging, request
+// ids, the mapping between wire and domain, and one table of errors. What a client
+// sees is ruled by reference/api.md; what happens is decided in the root package.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
+)
+
+// Options of a [Server]; all are required.
+type Options struct {
+	Deployments *berth.Deployments
+	Models      *berth.Models
+	Keys        *berth.Keys
+	Usage       *berth.Usage
+	Inventory   *berth.Inventory
+	// Authenticate finds the live key of a token ("" included) or refuses with
+	// berth.CodeUnauthenticated.
+	Authenticate func(token string) (*berth.KeyEntry, error)
+	// Logs returns the last lines that a replica's engine wrote.
+	Logs func(replicaID string, lines int) ([]string, error)
+	// Busy returns the running calls on a replica.
+	Busy func(replicaID string) int
+	// Ready returns nil once the server can serve, else the reason why not.
+	Ready     func() error
+	Zone      *time.Location // of gmt_create and gmt_modified (api.md 2.4)
+	BodyBytes int64          // largest request body
+	Version   string
+	NewUUID   func() string // request ids (api.md 2.3)
+	Logger    *slog.Logger
+}
+
+// Server answers the control plane's requests.
+type Server struct {
+	Options
+	mux *http.ServeMux
+}
+
+// New returns the server with all its routes.
+func New(o Options) *Server {
+	s := &Server{Options: o, mux: http.NewServeMux()}
+	s.mux.HandleFunc("GET /healthz", s.healthz)
+	s.mux.HandleFunc("GET /readyz", s.readyz)
+
+	s.native("POST /api/v1/deployments", s.createDeployment)
+	s.native("GET /api/v1/deployments", s.listDeployments)
+	s.native("GET /api/v1/deployments/models", s.listDeployable)
+	s.native("GET /api/v1/deployments/{id}", s.getDeployment)
+	s.native("DELETE /api/v1/deployments/{id}", s.deleteDeployment)
+	s.native("GET /api/v1/models", s.listModelsNative)
+
+	s.own("GET /berth/v1/models", s.listModels)
+	s.own("POST /berth/v1/models", s.addModel)
+	s.own("GET /berth/v1/models/{name}", s.getModel)
+	s.own("DELETE /berth/v1/models/{name}", s.deleteModel)
+	s.own("GET /berth/v1/keys", s.listKeys)
+	s.own("POST /berth/v1/keys", s.createKey)
+	s.own("DELETE /berth/v1/keys/{id}", s.revokeKey)
+	s.own("GET /berth/v1/usage", s.usageTotals)
+	s.own("GET /berth/v1/usage/records", s.usageRecords)
+	s.own("GET /berth/v1/specs", s.listSpecs)
+	s.own("GET /berth/v1/nodes", s.listNodes)
+	s.own("GET /berth/v1/deployments/{id}/events", s.listEvents)
+	s.own("GET /berth/v1/deployments/{id}/replicas", s.listReplicas)
+	s.own("GET /berth/v1/deployments/{id}/logs", s.listLogs)
+
+	s.mux.HandleFunc("/", s.unknown)
+	return s
+}
+
+// aliases are the bases under which newer clients look for native resources too
+// (api.md 1, 10.7).
+var aliases = []string{"/compatible-mode/v1/deployments", "/apps/anthropic/deployments", "/apps/anthropic/v1/deployments"}
+
+// ServeHTTP implements http.Handler. It never answers a redirect (statement 141).
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for _, alias := range aliases {
+		if rest, ok := strings.CutPrefix(r.URL.Path, alias); ok && (rest == "" || rest[0] == '/') {
+			u := *r.URL
+			u.Path, u.RawPath = "/api/v1/deployments"+rest, ""
+			clone := *r
+			clone.URL = &u
+			r = &clone
+			break
+		}
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// operation answers one kind of request: a value to show, or an error.
+type operation func(ctx context.Context, r *http.Request) (any, error)
+
+// native mounts an operation of the documented API: its value becomes the output of an
+// envelope.
+func (s *Server) native(pattern string, op operation) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, r, op, func(id string, v any) any { return api.Envelope[any]{RequestID: id, Output: v} })
+	})
+}
+
+// own mounts an operation of ours: its value is the body.
+func (s *Server) own(pattern string, op operation) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, r, op, func(_ string, v any) any { return v })
+	})
+}
+
+// answer authenticates, runs the operation and writes what it says.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, op operation, shape func(id string, v any) any) {
+	id := requestID(r.Header, s.NewUUID)
+	w.Header().Set("X-Request-Id", id)
+	r.Body = http.MaxBytesReader(w, r.Body, s.BodyBytes)
+	ctx, err := s.authenticate(r)
+	var v any
+	if err == nil {
+		v, err = op(ctx, r)
+	}
+	if err != nil {
+		s.refuse(w, r, id, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, shape(id, v))
+}
+
+// authenticate puts the caller into the context. X-DashScope-WorkSpace may name the
+// key's own workspace, or, for an owner, any (statement 11).
+func (s *Server) authenticate(r *http.Request) (context.Context, error) {
+	key, err := s.Authenticate(bearer(r.Header))
+	if err != nil {
+		return nil, err
+	}
+	caller := key.Caller
+	if ws := r.Header.Get("X-DashScope-WorkSpace"); ws != "" && ws != caller.WorkspaceID {
+		if !caller.May(berth.RoleOwner) {
+			return nil, berth.Errorf(berth.CodeWorkspaceDenied, "Workspace access denied.")
+		}
+		w, err := s.Inventory.Workspace(r.Context(), ws)
+		if err != nil {
+			return nil, err
+		}
+		caller.WorkspaceID, caller.AccountID = w.ID, w.AccountID
+	}
+	return berth.WithCaller(r.Context(), caller), nil
+}
+
+func bearer(h http.Header) string {
+	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// unknown answers paths and methods that are not there, after authentication
+// (api.md 2.3: the service authenticates before it routes).
+func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
+	s.answer(w, r, func(context.Context, *http.Request) (any, error) {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+			probe := *r
+			probe.Method = method
+			if _, pattern := s.mux.Handler(&probe); pattern != "/" {
+				return nil, berth.Errorf(berth.CodeInvalid, "Request method '%s' is not supported.", r.Method)
+			}
+		}
+		return nil, berth.Errorf(berth.CodeNotFound, "Not found!")
+	}, nil)
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, api.Health{Status: "ok", Version: s.Version})
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := s.Ready(); err != nil {
+		writeJSON(w, http.StatusServiceUnavailable, api.Health{Status: err.Error(), Version: s.Version})
+		return
+	}
+	writeJSON(w, http.StatusOK, api.Health{Status: "ok", Version: s.Version})
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
+)
+
+// groups are the values of group_by.
+var groups = []berth.UsageGroup{berth.GroupDeployedModel, berth.GroupModelName, berth.GroupKey, berth.GroupPlan, berth.GroupDay}
+
+// usageTotals is GET /berth/v1/usage (design 10).
+func (s *Server) usageTotals(ctx context.Context, r *http.Request) (any, error) {
+	f, err := usageFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	var by []berth.UsageGroup
+	if text := r.URL.Query().Get("group_by"); text != "" {
+		for name := range strings.SplitSeq(text, ",") {
+			if !slices.Contains(groups, berth.UsageGroup(name)) {
+				return nil, berth.Errorf(berth.CodeInvalid, "The group_by %q is not known; use any of deployed_model, model_name, key_id, plan and day.", name)
+			}
+			by = append(by, berth.UsageGroup(name))
+		}
+	}
+	totals, err := s.Usage.Totals(ctx, f, by)
+	if err != nil {
+		return nil, err
+	}
+	out := api.UsageRows{Rows: make([]api.UsageRow, 0, len(totals))}
+	for _, t := range totals {
+		row := api.UsageRow{
+			Group: map[string]string{}, Calls: t.Calls, InputTokens: t.InputTokens, CachedTokens: t.CachedTokens,
+			OutputTokens: t.OutputTokens, ThinkingTokens: t.ThinkingTokens,
+		}
+		for g, v := range t.Group {
+			row.Group[string(g)] = v
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out, nil
+}
+
+// usagePage is the number of records of one page.
+const usagePage = 500
+
+// usageRecords is GET /berth/v1/usage/records (design 10).
+func (s *Server) usageRecords(ctx context.Context, r *http.Request) (any, error) {
+	f, err := usageFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	records, err := s.Usage.Records(ctx, f, r.URL.Query().Get("cursor"), usagePage)
+	if err != nil {
+		return nil, err
+	}
+	out := api.UsageRecords{Records: make([]api.UsageRecord, 0, len(records))}
+	for _, u := range records {
+		out.Records = append(out.Records, api.UsageRecord{
+			ID: u.ID, CallID: u.CallID, WorkspaceID: u.WorkspaceID, KeyID: u.KeyID, DeployedModel: u.DeployedModel,
+			ModelName: u.ModelName, Plan: string(u.Plan), Class: string(u.Class), Replica: u.ReplicaID,
+			StartedAt: u.StartedAt, FirstTokenAt: u.FirstTokenAt, EndedAt: u.EndedAt,
+			InputTokens: u.InputTokens, CachedTokens: u.CachedTokens, OutputTokens: u.OutputTokens,
+			ThinkingTokens: u.ThinkingTokens, Billable: u.Billable, End: string(u.End), Source: string(u.Source),
+		})
+	}
+	if len(records) == usagePage {
+		out.Next = records[usagePage-1].ID
+	}
+	return out, nil
+}
+
+func usageFilter(r *http.Request) (berth.UsageFilter, error) {
+	query := r.URL.Query()
+	f := berth.UsageFilter{DeployedModel: query.Get("deployed_model"), KeyID: query.Get("key_id")}
+	for name, at := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
+		text := query.Get(name)
+		if text == "" {
+			continue
+		}
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return f, berth.Errorf(berth.CodeInvalid, "The value of %s must be an RFC 3339 time, such as 2026-10-02T00:00:00Z.", name)
+		}
+		*at = t
+	}
+	return f, nil
+}

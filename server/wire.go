@@ -1,0 +1,153 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
+)
+
+// requestIDHeaders are read in this order (api.md 2.1, statement 9).
+var requestIDHeaders = []string{"X-Acs-Req-Uuid", "X-Dashscope-Requestid", "X-Request-Id"}
+
+// maxRequestID bounds what a client may choose as its request id, in bytes.
+const maxRequestID = 128
+
+// requestID returns the client's id when it sent one that is safe to repeat in a
+// header, else a new one.
+func requestID(h http.Header, newUUID func() string) string {
+	for _, name := range requestIDHeaders {
+		id := h.Get(name)
+		printable := !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+		if id != "" && len(id) <= maxRequestID && printable {
+			return id
+		}
+	}
+	return newUUID()
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"code":"InternalError","message":"The answer could not be written."}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that has gone is no concern of ours
+}
+
+// wireCode is how an error of the domain looks on the wire (api.md 3.1, 3.2).
+type wireCode struct {
+	status int
+	code   string
+}
+
+// wireCodes is the one table of codes and HTTP statuses.
+var wireCodes = map[berth.Code]wireCode{
+	berth.CodeInvalid:         {http.StatusBadRequest, "InvalidParameter"},
+	berth.CodeUnauthenticated: {http.StatusUnauthorized, "InvalidApiKey"},
+	berth.CodeForbidden:       {http.StatusForbidden, "AccessDenied"},
+	berth.CodeWorkspaceDenied: {http.StatusForbidden, "Workspace.AccessDenied"},
+	berth.CodeNotFound:        {http.StatusNotFound, "NotFound"},
+	berth.CodeConflict:        {http.StatusConflict, "Conflict"},
+	berth.CodeUnsupported:     {http.StatusBadRequest, "UnsupportedOperation"},
+	berth.CodeNoCapacity:      {http.StatusBadRequest, "InsufficientCapacity"},
+	berth.CodeUnavailable:     {http.StatusServiceUnavailable, "ModelUnavailable"},
+	berth.CodeThrottled:       {http.StatusTooManyRequests, "Throttling"},
+	berth.CodeTooLarge:        {http.StatusBadRequest, "BadRequest.TooLarge"},
+	berth.CodeInternal:        {http.StatusInternalServerError, "InternalError"},
+}
+
+// internalMessage is the documented sentence, misspelling included.
+const internalMessage = "An internal error has occured, please try again later or contact service support."
+
+// refuse writes an error. What is internal goes to the log and not to the client.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, id string, err error) {
+	wire := wireCodes[berth.CodeOf(err)]
+	body := api.Error{RequestID: id, Code: wire.code, Message: internalMessage}
+	var known *berth.Error
+	if errors.As(err, &known) && known.Code != berth.CodeInternal {
+		body.Message = known.Message
+		if known.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(max(1, known.RetryAfter/time.Second))))
+		}
+	} else {
+		s.Logger.Error("request failed", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	// api.md 2.5: clients must not repeat a conflict, a refused purchase or a write that
+	// may have taken effect.
+	repeatable := r.Method == http.MethodGet || wire.status < http.StatusInternalServerError
+	if wire.status == http.StatusConflict || wire.code == "InsufficientCapacity" || !repeatable {
+		w.Header().Set("X-Should-Retry", "false")
+	}
+	writeJSON(w, wire.status, body)
+}
+
+// readBody reads a body within its bound.
+func readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, berth.Errorf(berth.CodeTooLarge, "Payload Too Large. A body may have %d bytes.", tooLarge.Limit)
+	case err != nil:
+		return nil, berth.Errorf(berth.CodeInvalid, "The body could not be read: %v", err)
+	}
+	return body, nil
+}
+
+// decode reads a body of our own API: one JSON object without unknown fields.
+func decode[T any](r *http.Request) (T, error) {
+	var v T
+	body, err := readBody(r)
+	if err != nil {
+		return v, err
+	}
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		return v, berth.Errorf(berth.CodeInvalid, "The body is not a usable JSON object: %s.", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if d.More() {
+		return v, berth.Errorf(berth.CodeInvalid, "The body must be exactly one JSON object.")
+	}
+	return v, nil
+}
+
+// number reads an integer query parameter within [low, high].
+func number(r *http.Request, name string, fallback, low, high int64) (int64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < low || n > high {
+		return 0, berth.Errorf(berth.CodeInvalid, "Range of %s should be [%d, %d]", name, low, high)
+	}
+	return n, nil
+}
+
+// maxPage keeps page_no × page_size far from overflow.
+const maxPage = 1 << 31
+
+// page reads page_no and page_size (api.md 4.8, 4.9).
+func page(r *http.Request, sizeMax int64) (berth.Page, error) {
+	no, err := number(r, "page_no", 1, 1, maxPage)
+	if err != nil {
+		return berth.Page{}, err
+	}
+	size, err := number(r, "page_size", 50, 1, sizeMax)
+	return berth.Page{Number: no, Size: size}, err
+}
+
+// slice returns the part of a whole list that is on the page, never nil.
+func slice[T any](all []T, p berth.Page) []T {
+	from := min((p.Number-1)*p.Size, int64(len(all)))
+	return append([]T{}, all[from:min(from+p.Size, int64(len(all)))]...)
+}
