@@ -66,7 +66,7 @@ func (s *Deployments) Get(ctx context.Context, deployedModel string) (Deployment
 		return Deployment{}, accessDenied()
 	}
 	var d Deployment
-	err := s.Store.View(ctx, func(tx Tx) (err error) {
+	err := s.read(ctx, func(tx Tx) (err error) {
 		d, err = s.named(ctx, tx, caller, deployedModel)
 		if CodeOf(err) != CodeNotFound {
 			return err
@@ -97,7 +97,7 @@ func (s *Deployments) List(ctx context.Context, page Page, plan Plan) ([]Deploym
 	}
 	var list []Deployment
 	var total int64
-	err := s.Store.View(ctx, func(tx Tx) (err error) {
+	err := s.read(ctx, func(tx Tx) (err error) {
 		list, total, err = tx.Deployments().List(ctx, DeploymentFilter{
 			WorkspaceID: caller.WorkspaceID, Plan: plan, Offset: page.offset(), Limit: page.Size,
 		})
@@ -151,6 +151,22 @@ func (s *Deployments) inspect(ctx context.Context, deployedModel string, fn func
 		}
 		return fn(tx, d)
 	})
+}
+
+// read runs fn on one state and returns when the gateway has that state too: whoever
+// reads RUNNING can call.
+func (s *Deployments) read(ctx context.Context, fn func(Tx) error) error {
+	var version int64
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		if version, err = tx.RoutingVersion(ctx); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
+	if err != nil {
+		return err
+	}
+	return s.Publish(ctx, version)
 }
 
 // named finds a live deployment of the caller's workspace.
