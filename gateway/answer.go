@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// answer is what goes back to the client: one JSON body, or events.
+type answer struct {
+	w         http.ResponseWriter
+	control   *http.ResponseController
+	requestID string
+	patience  time.Duration // how long a client may take to read
+	bounded   time.Time     // when the write deadline was set last
+	started   bool
+}
+
+func newAnswer(w http.ResponseWriter, requestID string, patience time.Duration) *answer {
+	w.Header().Set("X-Request-Id", requestID)
+	return &answer{w: w, control: http.NewResponseController(w), requestID: requestID, patience: patience}
+}
+
+func (a *answer) header() http.Header { return a.w.Header() }
+
+// whole sends a JSON body.
+func (a *answer) whole(status int, body []byte) error {
+	h := a.header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	a.bound()
+	a.started = true
+	a.w.WriteHeader(status)
+	_, err := a.w.Write(body)
+	return err
+}
+
+// events sends event frames at once.
+func (a *answer) events(frames []byte) error {
+	if !a.started {
+		h := a.header()
+		h.Set("Content-Type", "text/event-stream")
+		h.Set("Cache-Control", "no-cache")
+		h.Set("X-Accel-Buffering", "no")
+		a.started = true
+	}
+	a.bound()
+	if _, err := a.w.Write(frames); err != nil {
+		return err
+	}
+	return a.control.Flush()
+}
+
+// fail answers with a failure, unless something was sent already or nobody listens.
+func (a *answer) fail(d dialect, f *failure) {
+	if a.started || f.problem == problemGone {
+		return
+	}
+	f.header(a.header())
+	_ = a.whole(f.status, d.failure(nil, f, a.requestID)) // an error means the client has gone
+}
+
+// bound moves the write deadline on, so that a client that does not read cannot hold
+// the call for ever. Four times per span is exact enough and costs little.
+func (a *answer) bound() {
+	now := time.Now()
+	if now.Sub(a.bounded) > a.patience/4 {
+		a.bounded = now
+		_ = a.control.SetWriteDeadline(now.Add(a.patience)) // without deadlines the server's bounds remain
+	}
+}
+
+// hurry leaves a moment for what remains to be written. Other than the rest it may be
+// called while another goroutine writes.
+func (a *answer) hurry() { _ = a.control.SetWriteDeadline(time.Now().Add(time.Second)) }
+
+// close takes the deadline back, for the connection's next request.
+func (a *answer) close() {
+	if !a.bounded.IsZero() {
+		_ = a.control.SetWriteDeadline(time.Time{})
+	}
+}
+
+const maxRequestIDLength = 128
+
+// requestID returns the id that the client gave the request (api.md 2.1), else a new
+// one. Ids that are long or could harm a log or a header are not taken.
+func requestID(h http.Header) string {
+	for _, name := range []string{"X-Acs-Req-Uuid", "X-Dashscope-Requestid", "X-Request-Id"} {
+		if id := h.Get(name); id != "" && len(id) <= maxRequestIDLength && isSafe(id) {
+			return id
+		}
+	}
+	return uuid.NewString()
+}
+
+func isSafe(id string) bool {
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '-', c == '_', c == '.', c == ':':
+		default:
+			return false
+		}
+	}
+	return true
+}

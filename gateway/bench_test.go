@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// The first three benchmarks have client, gateway and engine in one process, over
+// loopback.
+
+func BenchmarkUnary(b *testing.B) { benchmark(b, chatPath, chat(words)) }
+
+// BenchmarkStream is the same as a stream of 33 events.
+func BenchmarkStream(b *testing.B) { benchmark(b, chatPath, chat(words, `"stream":true`)) }
+
+func BenchmarkNativeStream(b *testing.B) {
+	benchmark(b, nativePath, generation(words, `"stream":true`))
+}
+
+var words = strings.Repeat("word ", 100)
+
+func benchmark(b *testing.B, path, body string) {
+	h := open(b, plan{engine: instant()})
+	h.logger = slog.New(slog.DiscardHandler)
+	b.ReportAllocs()
+	for b.Loop() {
+		if got := h.post(b, path, body); got.status != 200 {
+			b.Fatal(got.body)
+		}
+	}
+}
+
+// BenchmarkUnaryAlone is the gateway's own work for a plain call: no sockets.
+func BenchmarkUnaryAlone(b *testing.B) { benchmarkAlone(b, chat(words)) }
+
+// BenchmarkStreamAlone is the same for a stream of 33 events.
+func BenchmarkStreamAlone(b *testing.B) { benchmarkAlone(b, chat(words, `"stream":true`)) }
+
+func benchmarkAlone(b *testing.B, body string) {
+	h := open(b, plan{})
+	h.logger = slog.New(slog.DiscardHandler)
+	h.Gateway.client = &http.Client{Transport: inMemory{instant()}}
+	serve := h.serve(openAI{})
+	r := httptest.NewRequest(http.MethodPost, chatPath, nil)
+	r.Header.Set("Authorization", "Bearer "+keyText)
+	r.ContentLength = int64(len(body))
+	b.ReportAllocs()
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		r.Body = io.NopCloser(strings.NewReader(body))
+		if serve(w, r); w.Code != 200 {
+			b.Fatal(w.Body)
+		}
+		h.meter.records = h.meter.records[:0]
+	}
+}
+
+// inMemory calls a handler instead of a server.
+type inMemory struct{ handler http.Handler }
+
+func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	defer r.Body.Close()
+	w := httptest.NewRecorder()
+	m.handler.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
+// instant is an engine that answers 32 tokens at once, from memory.
+func instant() http.Handler {
+	var stream []byte
+	for i := range 32 {
+		stream = fmt.Appendf(stream, `data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":" token%d"}}],"created":1790000000,"id":"chatcmpl-0123456789abcdef","model":"abacus","system_fingerprint":"b1-1","object":"chat.completion.chunk"}`+"\n\n", i)
+	}
+	stream = append(stream, `data: {"choices":[{"finish_reason":"stop","index":0,"delta":{}}]}`+"\n\n"+
+		`data: {"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":32,"total_tokens":132}}`+"\n\ndata: [DONE]\n\n"...)
+	plain := []byte(`{"choices":[{"finish_reason":"stop","index":0,"message":{"role":"assistant","content":"` + strings.Repeat("token ", 32) +
+		`"}}],"created":1790000000,"model":"abacus","system_fingerprint":"b1-1","object":"chat.completion","usage":{"completion_tokens":32,"prompt_tokens":100,"total_tokens":132},"id":"chatcmpl-0123456789abcdef"}`)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if bytes.Contains(body, []byte(`"stream":true`)) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = w.Write(stream)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(plain)
+	})
+}

@@ -1,0 +1,139 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	firstBodyBytes  = 4 << 10
+	pooledBodyBytes = 64 << 10 // larger buffers are left to the collector
+)
+
+// bodies hands out buffers for request bodies, within a bound for each and for all of
+// them together.
+type bodies struct {
+	each, all int64
+	held      atomic.Int64
+	pool      sync.Pool
+}
+
+// body is a buffer with users: the one it was made for, and whoever called retain.
+type body struct {
+	bytes []byte
+	users atomic.Int32
+	held  int64 // counted in owner.held
+	owner *bodies
+}
+
+// take returns an empty buffer with one user.
+func (b *bodies) take() *body {
+	buffer, ok := b.pool.Get().(*body)
+	if !ok {
+		buffer = &body{owner: b}
+	}
+	buffer.users.Store(1)
+	return buffer
+}
+
+func (b *body) retain() { b.users.Add(1) }
+
+// free ends one use; the last one gives the buffer back.
+func (b *body) free() {
+	if b.users.Add(-1) > 0 {
+		return
+	}
+	b.owner.held.Add(-b.held)
+	b.held = 0
+	if cap(b.bytes) <= pooledBodyBytes {
+		b.bytes = b.bytes[:0]
+		b.owner.pool.Put(b)
+	}
+}
+
+// hold counts the buffer against the bound for all; false when that is reached.
+func (b *body) hold(size int64) bool {
+	more := size - b.held
+	if more <= 0 {
+		return true
+	}
+	if b.owner.held.Add(more) > b.owner.all {
+		b.owner.held.Add(-more)
+		return false
+	}
+	b.held = size
+	return true
+}
+
+// read reads a whole request body. The caller frees what it returns.
+func (b *bodies) read(r *http.Request) (*body, error) {
+	if r.ContentLength > b.each {
+		return nil, fail(problemTooLarge).finally()
+	}
+	buffer := b.take()
+	if err := buffer.fill(r.Body, max(r.ContentLength+1, firstBodyBytes)); err != nil {
+		buffer.free()
+		return nil, err
+	}
+	return buffer, nil
+}
+
+// fill reads src to its end; size is how much room to make first.
+func (b *body) fill(src io.Reader, size int64) error {
+	for {
+		if err := b.grow(size); err != nil {
+			return err
+		}
+		n, err := src.Read(b.bytes[len(b.bytes):cap(b.bytes)])
+		b.bytes = b.bytes[:len(b.bytes)+n]
+		switch {
+		case int64(len(b.bytes)) > b.owner.each:
+			return fail(problemTooLarge).finally()
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fail(problemGone).because(err)
+		}
+		if len(b.bytes) == cap(b.bytes) {
+			size = min(2*int64(cap(b.bytes)), b.owner.each+1)
+		}
+	}
+}
+
+// grow makes the buffer hold size bytes.
+func (b *body) grow(size int64) error {
+	if !b.hold(max(size, int64(cap(b.bytes)))) {
+		return fail(problemBusy).after(time.Second).say("The server holds as many request bodies as it may; try again later.")
+	}
+	if int64(cap(b.bytes)) < size {
+		b.bytes = append(make([]byte, 0, size), b.bytes...)
+	}
+	return nil
+}
+
+// upload is one reading of a body by an HTTP client, which may go on for a moment after
+// the answer has come; the buffer stays until it is closed.
+type upload struct {
+	bytes.Reader
+	body   *body
+	closed atomic.Bool
+}
+
+func (b *body) upload() *upload {
+	b.retain()
+	u := &upload{body: b}
+	u.Reset(b.bytes)
+	return u
+}
+
+func (u *upload) Close() error {
+	if !u.closed.Swap(true) {
+		u.body.free()
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+// call is one inference call on its way. The steps of run fill it in from top to
+// bottom; settle makes a usage record of it.
+type call struct {
+	id      string // the request id, a label
+	dialect dialect
+	started time.Time
+
+	key         *berth.KeyEntry // authenticate
+	body        *body           // read; nil when it is not needed any more
+	model       string          // resolve
+	route       *berth.Route
+	live        *live
+	request     request     // parse
+	class       berth.Class // reserve
+	asked       Tokens
+	reservation Reservation
+	marked      bool         // mark
+	target      berth.Target // forward
+	lease       *lease
+	taken       bool  // the engine has the call
+	usage       usage // stream
+	firstToken  time.Time
+}
+
+// serve answers the calls of one operation.
+func (g *Gateway) serve(d dialect) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c := &call{id: requestID(r.Header), dialect: d, started: g.now(), reservation: unlimited{}}
+		out := newAnswer(w, c.id, g.bounds.StreamIdle)
+		defer out.close()
+		if err := g.run(c, r, out); err != nil {
+			out.fail(d, failureOf(err))
+		}
+	}
+}
+
+// run takes a call all the way. The error it returns is for the client, unless events
+// were sent already: then the client has been told by one more of them.
+func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
+	if r.Method != http.MethodPost {
+		return invalid("Request method '%s' is not supported.", r.Method)
+	}
+	if c.key, err = g.authenticate(r.Header); err != nil {
+		return err
+	}
+	if c.body, err = g.bodies.read(r); err != nil {
+		return err
+	}
+	defer c.freeBody()
+	if err = g.doors.enter(); err != nil {
+		return err
+	}
+	defer g.doors.leave()
+	object, err := checkBody(c.body.bytes)
+	if err != nil {
+		return err
+	}
+	if c.model, err = modelOf(object); err != nil {
+		return err
+	}
+	if c.route, err = resolve(g.Snapshot(), c.key, c.model); err != nil {
+		return err
+	}
+	c.live = g.table.live(c.route.DeploymentID)
+
+	defer func() { g.settle(c, out, err) }()
+	if c.request, err = c.dialect.parse(object, r.Header, c.route); err != nil {
+		return err
+	}
+	if err = g.reserve(c); err != nil {
+		return err
+	}
+	if err = g.mark(c); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer time.AfterFunc(c.dialect.bound(&c.request, g.bounds), func() { cancel(timedOut()) }).Stop()
+
+	reply, err := g.forward(ctx, c, func() { out.hurry(); cancel(wasCut()) })
+	if err != nil {
+		return err
+	}
+	defer c.lease.leave()
+	defer reply.Body.Close()
+	if c.class == berth.ClassOverflow {
+		out.header().Set("X-Dashscope-Ptu-Overflow", "true")
+	}
+	if c.request.engineStreams() {
+		return g.stream(ctx, cancel, c, reply, out)
+	}
+	return g.whole(ctx, c, reply, out)
+}
+
+// reserve admits the call as limit.go says. Without limits it costs nothing.
+func (g *Gateway) reserve(c *call) (err error) {
+	c.class = classOf(c.route.Plan)
+	if c.live.limiter == nil || !limited(c.route.Limits) {
+		return nil
+	}
+	c.asked = c.request.ask(&c.live.past)
+	c.class, c.reservation, err = reserve(g.now(), c.live.limiter, c.route, c.asked)
+	return err
+}
+
+// mark makes room for the call's usage record, before any engine works for it.
+func (g *Gateway) mark(c *call) error {
+	if err := g.meter.Open(); err != nil {
+		return err
+	}
+	c.marked = true
+	return nil
+}
+
+// freeBody gives the request's body back; what was read from it must not be used
+// afterwards. It may be called again.
+func (c *call) freeBody() {
+	if c.body != nil {
+		c.body.free()
+		c.body = nil
+		c.request.prompt.messages, c.request.tools, c.request.fields = nil, nil, nil
+	}
+}
+
+// The causes for which the gateway ends a call by itself.
+
+func timedOut() *failure { return fail(problemTimeout).ending(berth.EndTimeout) }
+
+func wentIdle() *failure { return fail(problemIdle).ending(berth.EndEngineFailed) }
+
+func wasCut() *failure {
+	return fail(problemUnavailable).finally().ending(berth.EndEngineFailed).
+		say("The deployment was taken down while the call was running.")
+}

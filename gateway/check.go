@@ -1,0 +1,128 @@
+package gateway
+
+// The checks of this file return the sentence to refuse a value with, "" when it is
+// good (api.md 3.3).
+
+func float(name, rangeSentence string, good func(float64) bool) func(value) string {
+	return func(v value) string {
+		f, ok := v.number()
+		switch {
+		case !ok:
+			return "'" + name + "' must be Float"
+		case !good(f):
+			return rangeSentence
+		}
+		return ""
+	}
+}
+
+func withinTwo(f float64) bool { return f >= -2 && f <= 2 }
+
+func atLeast(least int64, sentence string) func(value) string {
+	return func(v value) string {
+		if n, ok := v.integer(); !ok || n < least {
+			return sentence
+		}
+		return ""
+	}
+}
+
+func boolean(name string) func(value) string {
+	return kind(name, "a boolean", func(v value) bool { _, ok := v.boolean(); return ok })
+}
+
+func text(name string) func(value) string   { return kind(name, "a string", value.isString) }
+func array(name string) func(value) string  { return kind(name, "a list", value.isArray) }
+func object(name string) func(value) string { return kind(name, "an object", value.isObject) }
+
+func kind(name, what string, good func(value) bool) func(value) string {
+	return func(v value) string {
+		if good(v) {
+			return ""
+		}
+		return "'" + name + "' must be " + what
+	}
+}
+
+// off refuses true for a switch that cannot be on.
+func off(name, sentence string) func(value) string {
+	isBoolean := boolean(name)
+	return func(v value) string {
+		if on, _ := v.boolean(); on {
+			return sentence
+		}
+		return isBoolean(v)
+	}
+}
+
+func checkN(v value) string {
+	if n, ok := v.integer(); !ok || n < 1 || n > 4 {
+		return "Range of n should be [1, 4]"
+	}
+	return ""
+}
+
+func checkTopLogprobs(v value) string {
+	if n, ok := v.integer(); !ok || n < 0 || n > 5 {
+		return "Range of top_logprobs should be [0, 5]"
+	}
+	return ""
+}
+
+// checkStop takes a string or a list of strings. Lists of token ids are documented,
+// but engines read them as text.
+func checkStop(v value) string {
+	const mixed = `The "stop" parameter must be of type "str", "list[str]", "list[int]", or "list[list[int]]", and all elements within the list must be of the same type.`
+	if v.isString() {
+		return ""
+	}
+	if !v.isArray() {
+		return mixed
+	}
+	strings, total := 0, 0
+	for element := range elements(v) {
+		total++
+		if element.isString() {
+			strings++
+		}
+	}
+	switch {
+	case strings == total:
+		return ""
+	case strings > 0:
+		return mixed
+	}
+	return `Token ids in "stop" are not supported; use strings.`
+}
+
+func checkToolChoice(v value) string {
+	if v.isObject() || v.text() == "auto" || v.text() == "none" {
+		return ""
+	}
+	return `tool_choice is one of the strings that should be ["none", "auto"]`
+}
+
+func checkResponseFormat(v value) string {
+	switch member(v, "type").text() {
+	case "text", "json_object", "json_schema":
+		return ""
+	}
+	return "'response_format' must be an object whose 'type' is text, json_object or json_schema"
+}
+
+func checkResultFormat(v value) string {
+	if v.text() == "text" || v.text() == "message" {
+		return ""
+	}
+	return "'result_format' must be text or message"
+}
+
+// checkModalities takes what a text model can do.
+func checkModalities(v value) string {
+	for element := range elements(v) {
+		if element.text() != "text" {
+			return "Only the modality text is available here."
+		}
+	}
+	return ""
+}

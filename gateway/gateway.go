@@ -1,0 +1,185 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+// Dialect is how a driver says a call in its engine's words: the members of the JSON
+// body besides those the client may set. model, stream and the largest output are
+// among them, and for streams that usage is wanted at the end and, where the engine
+// can, on the way.
+type Dialect interface {
+	Fields(berth.EngineCall) []berth.Field
+}
+
+// Meter keeps usage records. Both methods are called by many calls at once.
+type Meter interface {
+	// Open makes room for one record, or refuses the call with a [berth.Error] when the
+	// backlog is full. Each Open that returned nil is followed by one Close.
+	Open() error
+	Close(berth.UsageRecord)
+}
+
+// Bounds of the gateway; zero fields mean the default.
+type Bounds struct {
+	Body           int64         // bytes of one request body; 8 MiB
+	BodiesInFlight int64         // bytes of all; 256 MiB
+	Calls          int64         // at once; 65,536
+	StreamIdle     time.Duration // without an event of the engine, or a client that reads; 120 s
+	Call           time.Duration // 30 min
+	NativeCall     time.Duration // native calls without a stream; 300 s
+}
+
+func (b Bounds) withDefaults() Bounds {
+	return Bounds{
+		Body:           cmp.Or(b.Body, 8<<20),
+		BodiesInFlight: cmp.Or(b.BodiesInFlight, 256<<20),
+		Calls:          cmp.Or(b.Calls, 65_536),
+		StreamIdle:     cmp.Or(b.StreamIdle, 2*time.Minute),
+		Call:           cmp.Or(b.Call, 30*time.Minute),
+		NativeCall:     cmp.Or(b.NativeCall, 5*time.Minute),
+	}
+}
+
+// Options are what a gateway needs. Hash, Engine, Meter, Now, NewID and Logger are
+// required.
+type Options struct {
+	Hash   func(token string) berth.KeyHash
+	Engine func(driverName string) Dialect // nil for a driver that is not known
+	// Limits makes the limiter of a deployment when its first call comes; nil: none.
+	Limits func(deploymentID string) Limiter
+	Meter  Meter
+	Now    func() time.Time
+	NewID  func(prefix string) string
+	Client *http.Client // towards engines; nil: one that keeps connections
+	Bounds Bounds
+	Logger *slog.Logger
+}
+
+// Gateway serves inference. It is safe for concurrent use.
+type Gateway struct {
+	hash   func(string) berth.KeyHash
+	engine func(string) Dialect
+	meter  Meter
+	now    func() time.Time
+	newID  func(string) string
+	client *http.Client
+	bounds Bounds
+	logger *slog.Logger
+
+	snapshot atomic.Pointer[berth.Snapshot]
+	table    table
+	bodies   bodies
+	doors    doors
+	closing  atomic.Bool
+}
+
+// New returns a gateway without keys and routes, which refuses every call until the
+// first Swap.
+func New(o Options) *Gateway {
+	bounds := o.Bounds.withDefaults()
+	g := &Gateway{
+		hash: o.Hash, engine: o.Engine, meter: o.Meter, now: o.Now, newID: o.NewID,
+		client: o.Client, bounds: bounds, logger: o.Logger,
+		table:  table{newLimiter: o.Limits},
+		bodies: bodies{each: bounds.Body, all: bounds.BodiesInFlight},
+		doors:  doors{most: bounds.Calls, empty: make(chan struct{})},
+	}
+	if g.client == nil {
+		g.client = newClient()
+	}
+	g.snapshot.Store(&berth.Snapshot{})
+	return g
+}
+
+const (
+	dialTimeout       = 5 * time.Second
+	idleConnections   = 4096
+	connectionsLinger = 4 * time.Second // llama.cpp and uvicorn close theirs after 5 s
+)
+
+// newClient returns a client that talks to engines directly: no proxy, no redirect, no
+// compression.
+func newClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			MaxIdleConns:        idleConnections,
+			MaxIdleConnsPerHost: idleConnections,
+			IdleConnTimeout:     connectionsLinger,
+			TLSHandshakeTimeout: dialTimeout,
+			DisableCompression:  true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// Swap makes s what calls are decided by, from the next call on. Calls that run are
+// not touched.
+func (g *Gateway) Swap(s *berth.Snapshot) {
+	g.snapshot.Store(s)
+	g.table.prune(s)
+}
+
+// Snapshot returns the present snapshot, never nil, which must not be changed.
+func (g *Gateway) Snapshot() *berth.Snapshot { return g.snapshot.Load() }
+
+// InFlight counts the calls that a deployment has at a replica; "" stands for any. After
+// Swap it counts every call that uses an older snapshot.
+func (g *Gateway) InFlight(deploymentID, replicaID string) int {
+	return g.table.inFlight(deploymentID, replicaID)
+}
+
+// Cut ends the running calls of a deployment, "" for all. It does not wait for their
+// end.
+func (g *Gateway) Cut(deploymentID string) { g.table.cut(deploymentID) }
+
+// Drain refuses new calls, for good, and returns when the last one has ended, or with
+// ctx's cause. It may be called again.
+func (g *Gateway) Drain(ctx context.Context) error {
+	g.doors.shut()
+	return g.doors.wait(ctx)
+}
+
+// Close refuses new calls, cuts those that run and returns when they have ended. It may
+// be called again.
+func (g *Gateway) Close() {
+	g.doors.shut()
+	g.closing.Store(true)
+	g.table.cut("")
+	_ = g.doors.wait(context.Background()) // cannot fail
+	g.client.CloseIdleConnections()
+}
+
+// The bases below which clients look for operations (api.md 1 and 10.7): the error shape
+// follows the operation, not the base.
+var (
+	chatBases   = []string{"/compatible-mode/v1", "/v1", "/api/v1"}
+	modelBases  = []string{"/compatible-mode/v1", "/v1"}
+	nativeBases = []string{"/api/v1", "/compatible-mode/v1", "/v1", "/apps/anthropic"}
+)
+
+// Register adds the gateway's operations to mux, each with and without a trailing
+// slash, so that none is redirected. The patterns name no method: a wrong one is
+// answered in the operation's dialect.
+func (g *Gateway) Register(mux *http.ServeMux) {
+	register := func(bases []string, path string, h http.HandlerFunc) {
+		for _, base := range bases {
+			mux.HandleFunc(base+path, h)
+			mux.HandleFunc(base+path+"/{$}", h)
+		}
+	}
+	register(chatBases, "/chat/completions", g.serve(openAI{}))
+	register(nativeBases, "/services/aigc/text-generation/generation", g.serve(native{}))
+	register(nativeBases, "/services/aigc/multimodal-generation/generation", g.serve(native{parts: true}))
+	register(modelBases, "/models", g.serveModels)
+	register(modelBases, "/models/{id}", g.serveModels)
+}

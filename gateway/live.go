@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	berth "github.com/berthhq/berth"
+)
+
+// live is what outlives snapshots of one deployment.
+type live struct {
+	limiter Limiter // nil: none
+	past    history
+	turn    atomic.Uint32 // where the next search for a target begins
+
+	mu      sync.Mutex
+	running map[*lease]struct{}
+	gone    bool // dropped from the table; take another
+}
+
+// lease is a call's place at a replica, counted until it is given back.
+type lease struct {
+	owner     *live
+	replica   *replica
+	replicaID string
+	cut       func() // ends the call
+}
+
+// replica counts the calls at one engine, of all deployments.
+type replica struct{ inFlight atomic.Int64 }
+
+// table holds the live values by deployment and the replicas by id. Look-ups take no
+// lock.
+type table struct {
+	deployments sync.Map // deployment id -> *live
+	replicas    sync.Map // replica id -> *replica
+	newLimiter  func(deploymentID string) Limiter
+}
+
+func (t *table) live(deploymentID string) *live {
+	if l, ok := t.deployments.Load(deploymentID); ok {
+		return l.(*live)
+	}
+	fresh := &live{running: map[*lease]struct{}{}}
+	if t.newLimiter != nil {
+		fresh.limiter = t.newLimiter(deploymentID)
+	}
+	l, _ := t.deployments.LoadOrStore(deploymentID, fresh)
+	return l.(*live)
+}
+
+func (t *table) replica(id string) *replica {
+	if r, ok := t.replicas.Load(id); ok {
+		return r.(*replica)
+	}
+	r, _ := t.replicas.LoadOrStore(id, new(replica))
+	return r.(*replica)
+}
+
+// enter takes a place at target for a call that cut ends.
+func (t *table) enter(deploymentID string, target berth.Target, cut func()) *lease {
+	for {
+		l := t.live(deploymentID)
+		p := &lease{owner: l, replica: t.replica(target.ReplicaID), replicaID: target.ReplicaID, cut: cut}
+		l.mu.Lock()
+		if l.gone {
+			l.mu.Unlock()
+			continue
+		}
+		l.running[p] = struct{}{}
+		p.replica.inFlight.Add(1)
+		l.mu.Unlock()
+		return p
+	}
+}
+
+// leave gives the place back. cut is not called any more when it returns.
+func (p *lease) leave() {
+	p.owner.mu.Lock()
+	defer p.owner.mu.Unlock()
+	if _, ok := p.owner.running[p]; ok {
+		delete(p.owner.running, p)
+		p.replica.inFlight.Add(-1)
+	}
+}
+
+// pick chooses the target with the least load, calls in flight per slot, among those
+// not in tried; equals take turns. ok is false when none is left.
+func (t *table) pick(l *live, targets []berth.Target, tried []string) (best berth.Target, ok bool) {
+	start := int(l.turn.Add(1) % uint32(max(len(targets), 1)))
+	var bestLoad int64
+	for i := range targets {
+		target := targets[(start+i)%len(targets)]
+		if slices.Contains(tried, target.ReplicaID) {
+			continue
+		}
+		load := t.replica(target.ReplicaID).inFlight.Load()
+		if !ok || load*cmp.Or(best.Slots, 1) < bestLoad*cmp.Or(target.Slots, 1) {
+			best, bestLoad, ok = target, load, true
+		}
+	}
+	return best, ok
+}
+
+// inFlight counts calls; "" stands for any deployment or replica.
+func (t *table) inFlight(deploymentID, replicaID string) int {
+	n := 0
+	for l := range t.matching(deploymentID) {
+		l.mu.Lock()
+		for p := range l.running {
+			if replicaID == "" || p.replicaID == replicaID {
+				n++
+			}
+		}
+		l.mu.Unlock()
+	}
+	return n
+}
+
+// cut ends the calls of a deployment, "" for all.
+func (t *table) cut(deploymentID string) {
+	for l := range t.matching(deploymentID) {
+		l.mu.Lock()
+		for p := range l.running {
+			p.cut()
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (t *table) matching(deploymentID string) func(yield func(*live) bool) {
+	return func(yield func(*live) bool) {
+		if deploymentID == "" {
+			t.deployments.Range(func(_, l any) bool { return yield(l.(*live)) })
+		} else if l, ok := t.deployments.Load(deploymentID); ok {
+			yield(l.(*live))
+		}
+	}
+}
+
+// prune drops what no route names and no call uses.
+func (t *table) prune(s *berth.Snapshot) {
+	deployments, replicas := map[string]bool{}, map[string]bool{}
+	for _, route := range s.Routes {
+		deployments[route.DeploymentID] = true
+		for _, target := range route.Targets {
+			replicas[target.ReplicaID] = true
+		}
+	}
+	t.deployments.Range(func(id, l any) bool {
+		if !deployments[id.(string)] && l.(*live).retire() {
+			t.deployments.CompareAndDelete(id, l)
+		}
+		return true
+	})
+	t.replicas.Range(func(id, r any) bool {
+		if !replicas[id.(string)] && r.(*replica).inFlight.Load() == 0 {
+			t.replicas.CompareAndDelete(id, r)
+		}
+		return true
+	})
+}
+
+// retire marks a live value without calls as gone.
+func (l *live) retire() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = len(l.running) == 0
+	return l.gone
+}

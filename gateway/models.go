@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"slices"
+
+	berth "github.com/berthhq/berth"
+)
+
+// modelEntry is a model in OpenAI's list. Model repeats the id for clients that read
+// the native list's name (api.md 8.4).
+type modelEntry struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"` // Unix seconds
+	OwnedBy string `json:"owned_by"`
+	Model   string `json:"model"`
+}
+
+type modelList struct {
+	Object string       `json:"object"`
+	Data   []modelEntry `json:"data"`
+}
+
+// serveModels answers with the deployments that the key may call now, or with one.
+func (g *Gateway) serveModels(w http.ResponseWriter, r *http.Request) {
+	out := newAnswer(w, requestID(r.Header), g.bounds.StreamIdle)
+	defer out.close()
+	found, err := g.findModels(r)
+	if err == nil {
+		body, encodeErr := json.Marshal(found)
+		if err = encodeErr; err == nil {
+			_ = out.whole(http.StatusOK, body) // an error means the client has gone
+			return
+		}
+	}
+	out.fail(openAI{}, failureOf(err))
+}
+
+func (g *Gateway) findModels(r *http.Request) (any, error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return nil, invalid("Request method '%s' is not supported.", r.Method)
+	}
+	key, err := g.authenticate(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	id := r.PathValue("id")
+	if id == "" {
+		return listModels(g.Snapshot(), key), nil
+	}
+	route := g.Snapshot().Routes[id]
+	if route == nil || !listed(key, route) {
+		f := fail(problemUnknown)
+		f.compatibleSentence = unknownModel(id)
+		return nil, f
+	}
+	return entryOf(route), nil
+}
+
+func listModels(s *berth.Snapshot, key *berth.KeyEntry) modelList {
+	list := modelList{Object: "list", Data: []modelEntry{}}
+	for _, route := range s.Routes {
+		if listed(key, route) {
+			list.Data = append(list.Data, entryOf(route))
+		}
+	}
+	slices.SortFunc(list.Data, func(a, b modelEntry) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+func listed(key *berth.KeyEntry, route *berth.Route) bool {
+	return mayCall(key, route) && route.Status.Callable()
+}
+
+func entryOf(route *berth.Route) modelEntry {
+	return modelEntry{
+		ID: route.DeployedModel, Object: "model", Created: route.CreatedAt.Unix(),
+		OwnedBy: route.WorkspaceID, Model: route.DeployedModel,
+	}
+}
+
+// unknownModel is the documented sentence of the OpenAI dialect.
+func unknownModel(name string) string {
+	return "The model " + name + " does not exist or you do not have access to it."
+}

@@ -1,0 +1,204 @@
+package gateway
+
+import (
+	"math"
+
+	berth "github.com/berthhq/berth"
+)
+
+// defaultThinking is the mode of a call on a model that can do both, when neither the
+// call nor the deployment says which. Our choice: the documents let it depend on the
+// model; off is what costs nobody tokens that they did not ask for.
+const defaultThinking = false
+
+// request is what a client asked for, read from the body by its dialect and completed
+// by decide. Its values are parts of the body.
+type request struct {
+	model     value // as it was written, to be echoed
+	stream    bool  // the client wants events
+	collected bool  // it does not, but the engine is asked for a stream to make one body of
+	prompt    prompt
+	tools     value
+	format    string // type of response_format
+	fields    []berth.Field
+	n         int64 // answers
+
+	maxTokens int64 // 0: not said
+	budget    int64 // thinking tokens; 0: not said
+	thinking  *bool // nil: not said, and after decide: the model has no such mode
+
+	wantsUsage bool // OpenAI: a usage chunk at the end of the stream
+
+	thinkingApart bool // native: max_tokens leaves thinking out
+	textFormat    bool // native: output.text instead of output.choices
+	incremental   *bool
+
+	engineMax int64 // decided: largest output the engine may make, 0: its own ceiling
+	declared  int64 // decided: what the call can use at most, 0: it does not say
+}
+
+func (r *request) thinks() bool { return r.thinking != nil && *r.thinking }
+
+// common takes the members that both dialects know.
+func (r *request) common(name string, v value) (err error) {
+	switch name {
+	case "stream":
+		r.stream, _ = v.boolean()
+	case "messages":
+		r.prompt, err = readMessages(v)
+	case "n":
+		r.n, _ = v.integer()
+		r.pass(name, v)
+	case "max_tokens": // by either of its names; the smaller of two
+		if n, _ := v.integer(); r.maxTokens == 0 || n < r.maxTokens {
+			r.maxTokens = n
+		}
+	case "thinking_budget":
+		r.budget, _ = v.integer()
+	case "enable_thinking":
+		on, _ := v.boolean()
+		r.thinking = &on
+	case "tools":
+		r.tools = v
+		r.pass(name, v)
+	case "response_format":
+		r.format = member(v, "type").text()
+		r.pass(name, v)
+	}
+	return err
+}
+
+// decide settles what the call leaves open and refuses what does not fit the route.
+func (r *request) decide(route *berth.Route) error {
+	ceiling := route.ContextLength
+	if ceiling == 0 {
+		ceiling = math.MaxInt32
+	}
+	switch {
+	case r.prompt.count == 0:
+		return invalid(`Either "prompt" or "messages" must exist and cannot both be none`)
+	case r.maxTokens > ceiling:
+		return invalid("Range of max_tokens should be [1, %d]", ceiling)
+	case r.budget > ceiling:
+		return invalid("The thinking_budget parameter must be a positive integer and not greater than %d", ceiling)
+	}
+	if err := r.decideThinking(route); err != nil {
+		return err
+	}
+	r.decideOutput(ceiling)
+	return r.checkFormat()
+}
+
+// decideThinking: a model's only mode and a deployment's fixed mode win, and a call
+// that asks for the other one is refused (api.md 3.3).
+func (r *request) decideThinking(route *berth.Route) error {
+	only := route.FixedThinking
+	switch route.Thinking {
+	case berth.ThinkingAlways:
+		only = new(true)
+	case berth.ThinkingOptional:
+	default:
+		only = new(false)
+	}
+	switch {
+	case only == nil && r.thinking == nil:
+		r.thinking = new(defaultThinking)
+	case only == nil:
+	case r.thinks() && !*only:
+		return fail(problemThinking).say("The model %s does not support enable_thinking.", route.DeployedModel)
+	case r.thinking != nil && !*r.thinking && *only:
+		return invalid("The value of the enable_thinking parameter is restricted to True.")
+	default:
+		r.thinking = only
+	}
+	if route.Thinking != berth.ThinkingAlways && route.Thinking != berth.ThinkingOptional {
+		r.thinking = nil
+	}
+	return nil
+}
+
+// decideOutput finds the largest output of one answer. Where max_tokens leaves thinking
+// out, the engine, which knows one sum only, is told both together, and the native
+// writer cuts the content.
+func (r *request) decideOutput(ceiling int64) {
+	r.engineMax, r.declared = r.maxTokens, r.maxTokens
+	if r.maxTokens == 0 || !r.thinks() || !r.thinkingApart {
+		return
+	}
+	r.engineMax = r.maxTokens + r.budget
+	r.declared = r.engineMax
+	if r.budget == 0 || r.engineMax >= ceiling {
+		r.engineMax, r.declared = 0, ceiling
+	}
+}
+
+func (r *request) checkFormat() error {
+	switch {
+	case r.format != "json_object":
+		return nil
+	case r.thinks():
+		return invalid("Json mode response is not supported when enable_thinking is true")
+	case !r.prompt.says("json"):
+		return invalid("'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.")
+	}
+	return nil
+}
+
+// ask is what the call reserves: bounds, except for an output that it does not declare.
+func (r *request) ask(past *history) Tokens {
+	output := r.declared
+	if output == 0 {
+		output = past.expect()
+	}
+	ask := Tokens{Requests: 1, Output: r.n * output}
+	ask.Input = r.prompt.bytes + int64(len(r.tools)) + templateTokensPerMessage*r.prompt.count + templateTokensPerCall
+	if r.thinks() {
+		ask.Thinking = ask.Output
+		if r.budget > 0 {
+			ask.Thinking = min(ask.Thinking, r.n*r.budget)
+		}
+	}
+	return ask
+}
+
+// engineCall says the call to a driver, for target.
+func (r *request) engineCall(target berth.Target, class berth.Class) berth.EngineCall {
+	return berth.EngineCall{
+		Model: target.Model, Adapter: target.Adapter, Thinking: r.thinking,
+		MaxTokens: r.engineMax, Stream: r.engineStreams(), Class: class,
+	}
+}
+
+func (r *request) engineStreams() bool { return r.stream || r.collected }
+
+// appendEngineBody appends the body for an engine: what the client may say as it was
+// written, then what the gateway says, which wins.
+func appendEngineBody(dst []byte, r *request, ours []berth.Field) []byte {
+	dst = append(dst, `{"messages":`...)
+	dst = append(dst, r.prompt.messages...)
+	for _, f := range r.fields {
+		if !named(ours, f.Name) {
+			dst = appendField(dst, f)
+		}
+	}
+	for _, f := range ours {
+		dst = appendField(dst, f)
+	}
+	return append(dst, '}')
+}
+
+func named(list []berth.Field, name string) bool {
+	for _, f := range list {
+		if f.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func appendField(dst []byte, f berth.Field) []byte {
+	dst = append(dst, ',')
+	dst = appendString(dst, f.Name)
+	dst = append(dst, ':')
+	return append(dst, f.Value...)
+}

@@ -1,0 +1,105 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+
+	berth "github.com/berthhq/berth"
+)
+
+// settle ends a call: limits learn what was really used, one usage record is written,
+// one line logged. err is what run returns.
+func (g *Gateway) settle(c *call, out *answer, err error) {
+	record := g.record(c, out, err)
+	switch {
+	case !c.taken:
+		c.reservation.Settle(record.EndedAt, Tokens{})
+	case record.Source == berth.SourceUnknown:
+		c.reservation.Settle(record.EndedAt, c.asked) // nobody knows better
+	default:
+		c.reservation.Settle(record.EndedAt, c.usage.used())
+		if c.asked.Requests > 0 {
+			c.live.past.add(c.usage.output / c.request.n)
+		}
+	}
+	if c.marked || g.mark(c) == nil {
+		g.meter.Close(record)
+	}
+	g.log(record, err)
+}
+
+// record makes the usage record of a call.
+func (g *Gateway) record(c *call, out *answer, err error) berth.UsageRecord {
+	r := berth.UsageRecord{
+		ID: g.newID("use_"), CallID: c.id,
+		WorkspaceID: c.route.WorkspaceID, KeyID: c.key.Caller.KeyID,
+		DeploymentID: c.route.DeploymentID, DeployedModel: c.route.DeployedModel,
+		ModelName: c.route.ModelName, Plan: c.route.Plan,
+		Class: cmp.Or(c.class, classOf(c.route.Plan)), ReplicaID: c.target.ReplicaID,
+		StartedAt: c.started, FirstTokenAt: c.firstToken, EndedAt: g.now(),
+		End: endOf(c, err), HTTPStatus: statusOf(out, err), Source: berth.SourceUnknown,
+	}
+	if c.taken {
+		r.Source = c.usage.source()
+	}
+	if r.Source != berth.SourceUnknown {
+		r.InputTokens, r.CachedTokens = c.usage.input, c.usage.cached
+		r.OutputTokens, r.ThinkingTokens = c.usage.output, min(c.usage.thinking, c.usage.output)
+	}
+	r.Billable = billable(r.Source, r.End, c.usage.told)
+	return r
+}
+
+// billable: tokens that nobody was told of are free (design 8), and so is what an
+// engine could not finish.
+func billable(source berth.Source, end berth.End, told bool) bool {
+	return source != berth.SourceUnknown && told && end != berth.EndEngineFailed && end != berth.EndRefused
+}
+
+func endOf(c *call, err error) berth.End {
+	if err == nil {
+		return c.usage.end()
+	}
+	return cmp.Or(failureOf(err).end, berth.EndRefused)
+}
+
+func statusOf(out *answer, err error) int {
+	if err == nil || out.started {
+		return http.StatusOK
+	}
+	return failureOf(err).status
+}
+
+// log writes the line of a call: ids, class, tokens, times, never content.
+func (g *Gateway) log(r berth.UsageRecord, err error) {
+	level := slog.LevelInfo
+	if r.End == berth.EndEngineFailed || r.HTTPStatus >= http.StatusInternalServerError && r.HTTPStatus != http.StatusServiceUnavailable {
+		level = slog.LevelWarn
+	}
+	if !g.logger.Enabled(context.Background(), level) {
+		return
+	}
+	attributes := []slog.Attr{
+		slog.String("request_id", r.CallID), slog.String("record", r.ID),
+		slog.String("workspace", r.WorkspaceID), slog.String("key", r.KeyID),
+		slog.String("deployment", r.DeploymentID), slog.String("deployed_model", r.DeployedModel),
+		slog.String("replica", r.ReplicaID), slog.String("class", string(r.Class)),
+		slog.Int64("input_tokens", r.InputTokens), slog.Int64("cached_tokens", r.CachedTokens),
+		slog.Int64("output_tokens", r.OutputTokens), slog.Int64("thinking_tokens", r.ThinkingTokens),
+		slog.String("source", string(r.Source)), slog.String("end", string(r.End)),
+		slog.Int("status", r.HTTPStatus), slog.Duration("duration", r.EndedAt.Sub(r.StartedAt)),
+	}
+	if !r.FirstTokenAt.IsZero() {
+		attributes = append(attributes, slog.Duration("first_token", r.FirstTokenAt.Sub(r.StartedAt)))
+	}
+	if err != nil {
+		f := failureOf(err)
+		attributes = append(attributes, slog.String("code", f.code))
+		if f.cause != nil {
+			attributes = append(attributes, slog.String("cause", f.cause.Error()))
+		}
+	}
+	g.logger.LogAttrs(context.Background(), level, "call", attributes...)
+}

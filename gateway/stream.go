@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/internal/sse"
+)
+
+const (
+	maxEventBytes = 1 << 20
+	maxWholeBytes = 64 << 20
+	// drainWait is how long an engine may take to end its stream after the last event;
+	// one that has ended leaves its connection for the next call.
+	drainWait = time.Second
+)
+
+var (
+	errCutShort = errors.New("the engine's stream ended before its answer")
+	errTooLarge = errors.New("the engine's answer is larger than 64 MiB")
+)
+
+// scratch is what reading a stream needs, used again by later ones.
+type scratch struct {
+	events *sse.Reader
+	reply  reply
+	frames []byte
+}
+
+var scratches = sync.Pool{New: func() any {
+	return &scratch{events: sse.NewReader(nil, maxEventBytes)}
+}}
+
+// stream passes a stream on in the client's dialect, event by event.
+func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c *call, response *http.Response, out *answer) error {
+	space := scratches.Get().(*scratch)
+	defer scratches.Put(space)
+	defer space.events.Reset(nil)
+	space.events.Reset(response.Body)
+	idle := time.AfterFunc(g.bounds.StreamIdle, func() { cancel(wentIdle()) })
+	defer idle.Stop()
+
+	w := c.dialect.writer(c)
+	err := g.pump(ctx, c, space, w, out, func() { idle.Reset(g.bounds.StreamIdle) })
+	if err != nil && !w.canEnd(failureOf(err)) {
+		return c.tellFailure(space, w, out, failureOf(err))
+	}
+	space.frames = w.end(space.frames[:0], &c.usage)
+	if sendErr := c.send(space.frames, out); sendErr != nil {
+		return sendErr
+	}
+	if err == nil && !w.full() {
+		idle.Reset(drainWait)
+		_, _ = space.events.Next() // the end; anything else closes the connection
+	}
+	return err
+}
+
+// pump reads events until the engine, or the writer, has all it wants to say.
+func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, out *answer, alive func()) error {
+	for !w.full() {
+		event, err := space.events.Next()
+		switch {
+		case errors.Is(err, io.EOF) && c.usage.finish != nil:
+			return nil
+		case errors.Is(err, io.EOF):
+			return interrupted(ctx, errCutShort)
+		case err != nil:
+			return interrupted(ctx, err)
+		case event.Data == nil:
+			continue // a heartbeat
+		}
+		alive()
+		if string(event.Data) == "[DONE]" {
+			if c.usage.finish == nil {
+				return interrupted(ctx, errCutShort)
+			}
+			return nil
+		}
+		if err := space.reply.read(event.Data); err != nil {
+			return interrupted(ctx, err)
+		}
+		g.observe(c, &space.reply)
+		space.frames = w.event(space.frames[:0], &space.reply, &c.usage)
+		if err := c.send(space.frames, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Gateway) observe(c *call, r *reply) {
+	c.usage.observe(r, c.request.n)
+	if !c.firstToken.IsZero() {
+		return
+	}
+	for i := range r.parts {
+		if r.parts[i].text() {
+			c.firstToken = g.now()
+			return
+		}
+	}
+}
+
+// send gives the client what a writer made: events as they come, a whole answer when
+// it is complete.
+func (c *call) send(made []byte, out *answer) error {
+	if len(made) == 0 {
+		return nil
+	}
+	deliver := out.events
+	if !c.request.stream {
+		deliver = func(body []byte) error { return out.whole(http.StatusOK, body) }
+	}
+	if err := deliver(made); err != nil {
+		return fail(problemGone).because(err).ending(berth.EndClientGone)
+	}
+	c.usage.told = c.usage.told || !c.firstToken.IsZero()
+	return nil
+}
+
+// tellFailure sends the error event of a stream that has begun, and returns f.
+func (c *call) tellFailure(space *scratch, w writer, out *answer, f *failure) error {
+	if out.started && f.problem != problemGone {
+		space.frames = w.fail(space.frames[:0], f)
+		_ = out.events(space.frames) // an error means the client has gone as well
+	}
+	return f
+}
+
+// whole passes on an answer that the engine made in one piece.
+func (g *Gateway) whole(ctx context.Context, c *call, response *http.Response, out *answer) error {
+	buffer := g.bodies.take()
+	defer buffer.free()
+	if err := readWhole(buffer, response); err != nil {
+		return interrupted(ctx, err)
+	}
+	var r reply
+	if err := r.read(buffer.bytes); err != nil {
+		return interrupted(ctx, err)
+	}
+	c.usage.whole(&r)
+	c.firstToken = g.now()
+	return c.send(c.dialect.writer(c).event(nil, &r, &c.usage), out)
+}
+
+// readWhole reads an engine's answer up to its bound.
+func readWhole(b *body, response *http.Response) error {
+	if response.ContentLength > 0 && response.ContentLength < maxWholeBytes && int64(cap(b.bytes)) <= response.ContentLength {
+		b.bytes = make([]byte, 0, response.ContentLength+1)
+	}
+	for {
+		if len(b.bytes) == cap(b.bytes) {
+			b.bytes = append(b.bytes, 0)[:len(b.bytes)]
+		}
+		n, err := response.Body.Read(b.bytes[len(b.bytes):cap(b.bytes)])
+		b.bytes = b.bytes[:len(b.bytes)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case len(b.bytes) > maxWholeBytes:
+			return errTooLarge
+		}
+	}
+}
