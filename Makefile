@@ -12,10 +12,11 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/berth
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/berth
+	@echo "building $(BIN); the first time takes up to a minute"
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/berth
 
 demo: build ## a server with the demo model, deployed and answering
-	$(BIN) demo
+	@$(BIN) demo
 
 test: ## all tests, with the race detector and the real llama.cpp engine
 	.ci/tools test
@@ -27,8 +28,10 @@ lint: ## what CI asks of the code before its tests
 	.ci/tools lint
 	$(LINT) run
 
-bench: ## all benchmarks, with allocations
+bench: build ## all benchmarks, and the gateway beside nginx
 	go test -run '^$$' -bench . -benchmem ./...
+	.ci/tools bench
+	go run ./test/bench
 
 fmt: ## format all Go files
 	.ci/tools lint

@@ -290,9 +290,11 @@ func (b *sale) needed() ([]LaneWant, error) {
 }
 
 func (b *sale) addReplicas(want LaneWant) error {
-	placements := make([]Placement, want.Replicas)
-	versions := map[string]int64{}
-	if !b.engine.Remote {
+	var placements []Placement
+	var versions map[string]int64
+	if b.engine.Remote {
+		placements = make([]Placement, want.Replicas)
+	} else {
 		var err error
 		if placements, versions, err = b.place(want.Replicas); err != nil {
 			return err

@@ -254,13 +254,14 @@ func (p *Purchase) fillPTU(d *Deployment, m *Model) error {
 	if p.PTU != nil {
 		d.PTU = *p.PTU
 	}
-	for field, v := range map[string]int64{"input_tpm": d.PTU.InputTPM, "output_tpm": d.PTU.OutputTPM} {
-		if err := checkRange("ptu_capacity."+field, &v, 1, MaxLimitPerMinute); err != nil {
+	for _, err := range []error{
+		checkRange("ptu_capacity.input_tpm", &d.PTU.InputTPM, 1, MaxLimitPerMinute),
+		checkRange("ptu_capacity.output_tpm", &d.PTU.OutputTPM, 1, MaxLimitPerMinute),
+		checkRange("ptu_capacity.thinking_output_tpm", &d.PTU.ThinkingTPM, 0, MaxLimitPerMinute),
+	} {
+		if err != nil {
 			return err
 		}
-	}
-	if err := checkRange("ptu_capacity.thinking_output_tpm", &d.PTU.ThinkingTPM, 0, MaxLimitPerMinute); err != nil {
-		return err
 	}
 	if d.PTU.ThinkingTPM > 0 && m.Thinking == ThinkingNone {
 		return Errorf(CodeInvalid, "The model %s does not think; leave ptu_capacity.thinking_output_tpm out.", m.Name)

@@ -266,6 +266,27 @@ func unused(ctx context.Context, tx Tx, m Model) error {
 			return Errorf(CodeConflict, "The model %s is deployed as %s; delete the deployment first.", m.Name, d.DeployedModel)
 		}
 	}
+	return unpooled(ctx, tx, m)
+}
+
+// unpooled refuses while a pool that others use runs on the model's entry.
+func unpooled(ctx context.Context, tx Tx, m Model) error {
+	pools, err := tx.Pools().List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range pools {
+		if p.ModelName != m.Name {
+			continue
+		}
+		members, err := tx.Pools().Members(ctx, p.ID)
+		if err != nil {
+			return err
+		}
+		if len(members) > 0 {
+			return Errorf(CodeConflict, "The model %s runs the pool that %d deployments of the same weights share; delete those first.", m.Name, len(members))
+		}
+	}
 	return nil
 }
 

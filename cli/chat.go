@@ -4,8 +4,9 @@ import (
 	"io"
 	"strings"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 // chatFlags are the flags that become fields only when they are given.

@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 // noon is the time at which every test happens.

@@ -11,8 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 const defaultURL = "http://127.0.0.1:7700"

@@ -3,8 +3,9 @@ package cli
 import (
 	"cmp"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 // deployFlags are the flags that become fields only when they are given.

@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 func (p *program) list() *cobra.Command {

@@ -12,8 +12,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 // The exit codes.

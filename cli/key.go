@@ -3,8 +3,9 @@ package cli
 import (
 	"time"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 func (p *program) keys() *cobra.Command {

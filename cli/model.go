@@ -5,8 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 func (p *program) model() *cobra.Command {

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 func (p *program) node() *cobra.Command {

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/berthhq/berth/api"
 	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
 )
 
 func (p *program) usage() *cobra.Command {

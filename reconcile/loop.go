@@ -50,7 +50,8 @@ type Loop struct {
 	ctx     context.Context //nolint:containedctx // of Run, for the goroutines that it owns
 	running sync.WaitGroup
 	tasks   map[string]task // by replica: a start or stop under way
-	dirty   bool            // something was booked that the gateway must know
+	noted   []report        // not booked yet
+	dirty   bool            // something was written that the gateway must know
 	looked  chan struct{}   // closed after the first pass
 	first   bool            // that is done
 
@@ -130,13 +131,13 @@ func (l *Loop) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-l.wake:
 		case r := <-l.reports:
-			l.take(ctx, r)
+			l.take(r)
 		case e, ok := <-exits:
 			if !ok {
 				exits = nil
 				continue
 			}
-			l.take(ctx, report{replicaID: e.ReplicaID, nonce: e.Nonce, kind: reportExit, err: exitError(e)})
+			l.take(report{replicaID: e.ReplicaID, nonce: e.Nonce, kind: reportExit, err: exitError(e)})
 		}
 		next, err := l.pass(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -159,24 +160,26 @@ func exitError(e engine.Exit) error {
 
 // pass plans once and takes every action.
 func (l *Loop) pass(ctx context.Context) (time.Time, error) {
+	if err := l.bookAll(ctx); err != nil {
+		return time.Time{}, err
+	}
 	state, err := l.observe(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
 	actions, next := Plan(state)
-	changed := l.dirty
 	var errs []error
 	for _, a := range actions {
 		did, err := l.act(ctx, a)
 		if did {
-			next, changed = l.opt.Now(), true // it may allow the next step at once
+			next, l.dirty = l.opt.Now(), true // it may allow the next step at once
 		}
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return next, err
 	}
-	if changed || !l.first {
+	if l.dirty || !l.first {
 		if err := l.opt.Publish(ctx); err != nil {
 			return next, err
 		}

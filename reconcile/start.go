@@ -46,6 +46,10 @@ func (l *Loop) start(ctx context.Context, r berth.Replica) error {
 	r.State, r.Nonce, r.StartedAt = berth.ReplicaStarting, l.opt.NewNonce(), l.opt.Now()
 	r.PID, r.StartTime, r.URL = 0, 0, ""
 	launch, err := l.launch(ctx, r)
+	if berth.CodeOf(err) == berth.CodeNotFound {
+		err = fmt.Errorf("%w: the model %s is not in the catalogue any more", engine.ErrPermanent, r.ModelName)
+		return l.opt.Store.Tx(ctx, func(tx berth.Tx) error { return l.bookFailure(ctx, tx, r, err) })
+	}
 	if err != nil {
 		return err
 	}

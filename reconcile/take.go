@@ -10,24 +10,38 @@ import (
 	"github.com/berthhq/berth/engine"
 )
 
-// take writes what a task or an exit reported. Reports about another start of the
-// replica than the present one change nothing.
-func (l *Loop) take(ctx context.Context, r report) {
+// take notes what a task or an exit reported; the next pass books it.
+func (l *Loop) take(r report) {
 	if r.done {
 		delete(l.tasks, r.replicaID)
 	}
 	if t, ok := l.tasks[r.replicaID]; ok && r.kind == reportExit && t.cancel != nil {
 		t.cancel() // nobody needs to wait for the answer of a dead engine
 	}
-	if err := l.book(ctx, r); err != nil && ctx.Err() == nil {
-		l.opt.Logger.Error("report not booked", "replica", r.replicaID, "error", err)
+	if r.kind == reportStopped {
+		if r.err != nil {
+			l.opt.Logger.Error("engine not stopped; trying again", "replica", r.replicaID, "error", r.err)
+		}
+		return // the plan sees that it is gone
 	}
+	l.noted = append(l.noted, r)
 }
 
-func (l *Loop) book(ctx context.Context, rep report) error {
-	if rep.kind == reportStopped {
-		return rep.err
+// bookAll writes what was noted, in order. What the store does not take now stays
+// noted.
+func (l *Loop) bookAll(ctx context.Context) error {
+	for len(l.noted) > 0 {
+		if err := l.book(ctx, l.noted[0]); err != nil {
+			return err
+		}
+		l.noted = l.noted[1:]
 	}
+	return nil
+}
+
+// book writes one report. Reports about another start of the replica than the present
+// one change nothing.
+func (l *Loop) book(ctx context.Context, rep report) error {
 	if rep.kind == reportStarted {
 		l.mu.Lock()
 		l.endpoints[rep.nonce] = rep.instance.Endpoint
@@ -72,10 +86,7 @@ func (l *Loop) bookOn(ctx context.Context, tx berth.Tx, r berth.Replica, rep rep
 		if rep.kind == reportFailed && l.stillRuns(r) {
 			return l.stopFailed(ctx, tx, r, rep.err)
 		}
-		l.fail(&r, rep.err)
-		if err := l.tell(ctx, tx, r); err != nil {
-			return err
-		}
+		return l.bookFailure(ctx, tx, r, rep.err)
 	default:
 		return nil
 	}
@@ -96,15 +107,28 @@ func (l *Loop) stillRuns(r berth.Replica) bool {
 // for, so the failure is booked now and the process ended under its old nonce.
 func (l *Loop) stopFailed(ctx context.Context, tx berth.Tx, r berth.Replica, cause error) error {
 	nonce := r.Nonce
+	if err := l.bookFailure(ctx, tx, r, cause); err != nil {
+		return err
+	}
+	l.end(r.ID, nonce)
+	return nil
+}
+
+// bookFailure writes a failure of r, tells the deployments that it serves and takes it
+// out of routing.
+func (l *Loop) bookFailure(ctx context.Context, tx berth.Tx, r berth.Replica, cause error) error {
 	l.fail(&r, cause)
 	if err := l.tell(ctx, tx, r); err != nil {
 		return err
 	}
-	l.end(r.ID, nonce)
-	return tx.Replicas().Update(ctx, r)
+	if err := tx.Replicas().Update(ctx, r); err != nil {
+		return err
+	}
+	_, err := tx.Route(ctx)
+	return err
 }
 
-// fail books a failure by the rule of [berth.Replica.Fail].
+// fail changes r by the rule of [berth.Replica.Fail].
 func (l *Loop) fail(r *berth.Replica, cause error) {
 	l.forget(r.Nonce)
 	r.Fail(l.opt.Now(), l.opt.Backoff, errors.Is(cause, engine.ErrPermanent), cause.Error())

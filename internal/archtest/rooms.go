@@ -61,7 +61,8 @@ var rooms = []room{
 // forTests lists what the tests of any room may import beside what the room may: nothing
 // in it depends on the room under test, except what a suite is for.
 var forTests = []room{
-	{"store/storetest", nil, "run by each store, and a way to a filled one"},
+	{"store", nil, "a real database in a temporary folder, where a mock would only agree with its author"},
+	{"store/storetest", nil, "run by each store"},
 	{"engine/enginetest", nil, "run by each Runner, and an in-process one"},
 	{"fakeengine", nil, "an engine that does what the test says"},
 	{"abacus", nil, "weights for a real engine"},

@@ -1,0 +1,355 @@
+// Package app is the wiring: it builds everything, runs it and takes it down. It is
+// the only room that knows all the others.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/config"
+	"github.com/berthhq/berth/engine"
+	"github.com/berthhq/berth/engine/process"
+	"github.com/berthhq/berth/gateway"
+	"github.com/berthhq/berth/imports"
+	"github.com/berthhq/berth/meter"
+	"github.com/berthhq/berth/reconcile"
+	"github.com/berthhq/berth/server"
+	"github.com/berthhq/berth/store"
+)
+
+// Options of an [App].
+type Options struct {
+	Config  config.Config
+	Version string
+	// Executable is the berth binary: its own keeper and fake engine.
+	Executable string
+	Logger     *slog.Logger
+	// Out is told what a person must see once: the owner key of a first start, the URL.
+	Out io.Writer
+	// Runner, when set, replaces local processes; tests and scale runs use it.
+	Runner func(drivers map[string]engine.Driver) engine.Runner
+	// Backoff is the first wait before a failed engine is started again; default 1 s.
+	Backoff time.Duration
+}
+
+// App is a whole server as a value: New opens it, Run serves until its context ends,
+// Close gives everything back.
+type App struct {
+	opt      Options
+	dir      *dataDir
+	store    berth.Store
+	runner   engine.Runner
+	gateway  *gateway.Gateway
+	recorder *meter.Recorder
+	loop     *reconcile.Loop
+	routing  *routing
+	services services
+	listener net.Listener
+	ownerKey string // of a first start
+	stopping atomic.Bool
+}
+
+// services are the domain's.
+type services struct {
+	deployments *berth.Deployments
+	models      *berth.Models
+	keys        *berth.Keys
+	usage       *berth.Usage
+	inventory   *berth.Inventory
+}
+
+// shutdownGrace is how long running calls may take after a SIGTERM.
+const shutdownGrace = 30 * time.Second
+
+// New opens the data directory and the store, takes the lock and the port, and loads
+// the catalogue. Nothing is served before Run.
+func New(ctx context.Context, opt Options) (_ *App, err error) {
+	a := &App{opt: opt}
+	if opt.Config.Store != "sqlite" {
+		return nil, errors.New("store: this version keeps its data in SQLite only; set store to sqlite or leave it out")
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if a.dir, err = openDataDir(opt.Config.Data); err != nil {
+		return nil, err
+	}
+	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", opt.Config.Listen); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", opt.Config.Listen, err)
+	}
+	if err := a.dir.announce(a.URL()); err != nil {
+		return nil, err
+	}
+	if a.store, err = store.Open(ctx, store.Config{Path: filepath.Join(a.dir.path, "berth.db")}); err != nil {
+		return nil, err
+	}
+	if err := a.wire(); err != nil {
+		return nil, err
+	}
+	return a, a.prepare(ctx)
+}
+
+// URL is where the server listens.
+func (a *App) URL() string { return "http://" + a.listener.Addr().String() }
+
+// OwnerKey is the key of the first start, or of the file that it was kept in.
+func (a *App) OwnerKey() (string, error) { return a.dir.ownerKey() }
+
+// wire builds every room and joins them.
+func (a *App) wire() error {
+	pepper, err := a.dir.pepper()
+	if err != nil {
+		return err
+	}
+	box, err := pepper.Box()
+	if err != nil {
+		return err
+	}
+	hasher := pepper.Hasher()
+	hash := func(token string) berth.KeyHash { return hasher.Hash(token) }
+	drivers := engine.Drivers(engine.Config{
+		LlamaCpp: engine.LlamaCppConfig{Command: a.opt.Config.Engines.LlamaCpp.Command, Dir: a.opt.Config.Engines.Dir},
+		VLLM:     engine.VLLMConfig{Command: a.opt.Config.Engines.VLLM.Command},
+		Fake:     engine.FakeConfig{Executable: a.opt.Executable},
+		Endpoint: engine.EndpointConfig{OpenKey: func(m berth.Model) (string, error) {
+			key, err := box.Open(m.SealedKey, m.Name)
+			return string(key), err
+		}},
+	})
+	a.runner = a.newRunner(drivers)
+	a.recorder = meter.New(meter.Options{Store: a.store, Logger: a.opt.Logger})
+	a.gateway = a.newGateway(drivers, hash)
+	a.routing = &routing{store: a.store, now: time.Now, swap: a.gateway.Swap}
+	a.loop = a.newLoop(drivers)
+	a.routing.address = a.loop.Address
+	a.services = a.newServices(drivers, hash, func(model, key string) []byte { return box.Seal([]byte(key), model) })
+	return nil
+}
+
+func (a *App) newRunner(drivers map[string]engine.Driver) engine.Runner {
+	if a.opt.Runner != nil {
+		return a.opt.Runner(drivers)
+	}
+	return process.New(process.Config{Executable: a.opt.Executable, Dir: a.dir.path, Drivers: drivers, Now: time.Now})
+}
+
+func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) berth.KeyHash) *gateway.Gateway {
+	limits := a.opt.Config.Limits
+	return gateway.New(gateway.Options{
+		Hash: hash, Meter: a.recorder, Now: time.Now, NewID: newID, Logger: a.opt.Logger,
+		Engine: func(name string) gateway.Dialect {
+			if d, ok := drivers[name]; ok {
+				return d
+			}
+			return nil
+		},
+		Limits: newLimiter,
+		Bounds: gateway.Bounds{Body: limits.Body, Calls: int64(limits.Calls), StreamIdle: limits.StreamIdle, Call: limits.Call},
+	})
+}
+
+func (a *App) newLoop(drivers map[string]engine.Driver) *reconcile.Loop {
+	return reconcile.New(reconcile.Options{
+		Store: a.store, Runner: a.runner, Drivers: drivers, Traffic: a.gateway, Publish: a.routing.Refresh,
+		Verify: func(ctx context.Context, f berth.ModelFile) error {
+			_, err := imports.Files{}.Verify(ctx, f)
+			return err
+		},
+		Prober: reconcile.Prober{Client: &http.Client{}},
+		Now:    time.Now, NewID: newID, NewNonce: func() string { return newID("run_") },
+		Logger: a.opt.Logger, Backoff: a.opt.Backoff, StartTimeout: a.opt.Config.Engines.StartTimeout,
+	})
+}
+
+func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) berth.KeyHash, seal func(model, key string) []byte) services {
+	writer := berth.Writer{Store: a.store, Now: time.Now, NewID: newID, Publish: a.routing.Publish}
+	traits := map[string]berth.EngineTraits{}
+	for name, d := range drivers {
+		traits[name] = d.Traits()
+	}
+	s := services{
+		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake},
+		usage:       &berth.Usage{Store: a.store, Zone: a.zone()},
+		inventory:   &berth.Inventory{Store: a.store},
+	}
+	s.models = &berth.Models{Writer: writer, Engines: traits, Files: imports.Files{}, Seal: seal, SpecsOf: s.deployments.SpecsOf}
+	s.keys = &berth.Keys{
+		Writer: writer, NewKey: newKey, Hash: hash, Hint: keyHint, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID,
+	}
+	return s
+}
+
+// zone is the one of days and of gmt times; the configuration has checked it.
+func (a *App) zone() *time.Location {
+	zone, err := time.LoadLocation(a.opt.Config.Billing.TimeZone)
+	if err != nil {
+		return time.FixedZone("UTC+8", 8*60*60)
+	}
+	return zone
+}
+
+// prepare brings the store up to the configuration: first account and key, this node,
+// the configured models.
+func (a *App) prepare(ctx context.Context) error {
+	ctx = berth.WithCaller(ctx, berth.System())
+	key, err := a.services.keys.Bootstrap(ctx, a.opt.Config.Billing.Currency, a.opt.Config.Billing.TimeZone)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		if err := a.dir.keepOwnerKey(key); err != nil {
+			return err
+		}
+		a.ownerKey = key
+	}
+	node, err := detectNode(ctx, a.opt.Config.Node)
+	if err != nil {
+		return err
+	}
+	if err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Nodes().Put(ctx, node) }); err != nil {
+		return err
+	}
+	return a.addConfiguredModels(ctx)
+}
+
+// Run serves until ctx ends: then no new calls are taken, running ones have 30 s, the
+// engines are stopped and the last usage records are written.
+func (a *App) Run(ctx context.Context) error {
+	a.greet()
+	loopCtx, stopLoop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLoop()
+	loopDone := make(chan error, 1)
+	go func() { loopDone <- a.loop.Run(loopCtx) }()
+	go a.recorder.Run()
+
+	front := a.httpServer()
+	served := make(chan error, 1)
+	go func() {
+		// Until the loop has looked, what the store says of engines is of another life.
+		select {
+		case <-a.loop.Looked():
+			served <- front.Serve(a.listener)
+		case <-ctx.Done():
+		}
+	}()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	}
+	a.stopping.Store(true)
+	a.opt.Logger.Info("stopping: running calls have 30 s")
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	drained := a.gateway.Drain(grace)
+	a.gateway.Cut("")
+	err = errors.Join(err, shutDown(grace, front), drained)
+	stopLoop()
+	err = errors.Join(err, <-loopDone, a.stopEngines())
+	a.gateway.Close()
+	a.recorder.Stop()
+	a.opt.Logger.Info("stopped")
+	return err
+}
+
+// stopEngines ends every engine. The loop does not take their exits any more, and the
+// Runner must be rid of them.
+func (a *App) stopEngines() error {
+	go func() {
+		for range a.runner.Exits() {
+		}
+	}()
+	return a.runner.Close(context.Background())
+}
+
+// shutDown closes the HTTP server, by force when connections do not end in time.
+func shutDown(ctx context.Context, s *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		return s.Close()
+	}
+	return nil
+}
+
+// Close gives back what New took. It is complete when it returns and may be called
+// twice.
+func (a *App) Close() error {
+	var errs []error
+	if a.runner != nil {
+		errs = append(errs, a.stopEngines())
+	}
+	if a.listener != nil {
+		if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+		a.store = nil
+	}
+	if a.dir != nil {
+		errs = append(errs, a.dir.Close())
+		a.dir = nil
+	}
+	return errors.Join(errs...)
+}
+
+// greet prints what a person must know, the owner key only the first time.
+func (a *App) greet() {
+	if a.opt.Out == nil {
+		return
+	}
+	fmt.Fprintf(a.opt.Out, "berth %s listens on %s\n", a.opt.Version, a.URL())
+	if a.ownerKey != "" {
+		fmt.Fprintf(a.opt.Out, "owner key (shown once, kept in %s): %s\n", a.dir.file(ownerKeyFile), a.ownerKey)
+	}
+}
+
+// logLines reads the end of a replica's log.
+func (a *App) logLines(replicaID string, lines int) ([]string, error) {
+	text, err := tail(filepath.Join(a.dir.path, "logs", filepath.Base(replicaID)+".log"), 1<<20)
+	if errors.Is(err, os.ErrNotExist) {
+		return []string{}, nil
+	}
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return all[max(0, len(all)-lines):], err
+}
+
+func (a *App) newServer() *server.Server {
+	return server.New(server.Options{
+		Deployments: a.services.deployments, Models: a.services.models, Keys: a.services.keys,
+		Usage: a.services.usage, Inventory: a.services.inventory,
+		Authenticate: a.gateway.Authenticate,
+		Logs:         a.logLines,
+		Busy:         func(replicaID string) int { return a.gateway.InFlight("", replicaID) },
+		Ready:        a.ready,
+		Zone:         a.zone(), BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
+		NewUUID: newUUID, Logger: a.opt.Logger,
+	})
+}
+
+func (a *App) ready() error {
+	if a.stopping.Load() {
+		return errors.New("stopping")
+	}
+	select {
+	case <-a.loop.Looked():
+		return nil
+	default:
+		return errors.New("starting: the deployments have not been looked at yet")
+	}
+}

@@ -1,0 +1,150 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/config"
+	"github.com/berthhq/berth/engine"
+)
+
+// check is one line of the doctor's report.
+type check struct {
+	name  string
+	found string
+	// advice says what to do; "" when all is well.
+	advice string
+	// fatal: Berth cannot do its main job before the advice is taken.
+	fatal bool
+}
+
+func (c check) print(w io.Writer) {
+	mark := "ok"
+	if c.advice != "" {
+		mark = "look"
+	}
+	if c.fatal {
+		mark = "FAIL"
+	}
+	fmt.Fprintf(w, "%-5s %-12s %s\n", mark, c.name, c.found)
+	if c.advice != "" {
+		fmt.Fprintf(w, "%-5s %-12s -> %s\n", "", "", c.advice)
+	}
+}
+
+func doctorCommand(version string) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		Short:   "Check that this machine has what Berth needs",
+		Long:    "Looks for engines, memory, threads, accelerators and the port, and says what to do about what is missing.\nExits 1 when deployments could not run.",
+		Example: "  berth doctor\n  berth doctor --config berth.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(config.Source{File: file, Env: os.Environ()})
+			if err != nil {
+				return err
+			}
+			return diagnose(cmd.Context(), cmd.OutOrStdout(), cfg, version)
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
+	return cmd
+}
+
+// diagnose prints every check and fails when one is fatal.
+func diagnose(ctx context.Context, w io.Writer, cfg config.Config, version string) error {
+	checks := []check{{name: "berth", found: fmt.Sprintf("%s, %s, %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)}}
+	checks = append(checks, engineChecks(cfg)...)
+	checks = append(checks, hardwareChecks(ctx, cfg)...)
+	checks = append(checks, portCheck(ctx, cfg.Listen), dirCheck(cfg.Data))
+	failed := 0
+	for _, c := range checks {
+		c.print(w)
+		if c.fatal {
+			failed++
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d checks failed; take the advice above and run berth doctor again", failed, len(checks))
+	}
+	return nil
+}
+
+// engineChecks looks for every engine that this installation could run.
+func engineChecks(cfg config.Config) []check {
+	llama := check{name: "llamacpp"}
+	found, err := engine.FindLlamaCpp(engine.LlamaCppConfig{Command: cfg.Engines.LlamaCpp.Command, Dir: cfg.Engines.Dir})
+	if err != nil {
+		llama.found, llama.advice, llama.fatal = "not found", err.Error(), true
+	} else {
+		llama.found = strings.TrimSpace(fmt.Sprintf("%s %s", found.How, found.Version))
+	}
+	vllm := check{name: "vllm", found: "not configured (engines.vllm.command)"}
+	if command := cfg.Engines.VLLM.Command; len(command) > 0 {
+		if path, err := exec.LookPath(command[0]); err != nil {
+			vllm.found, vllm.advice = "not found", fmt.Sprintf("%v; correct engines.vllm.command", err)
+		} else {
+			vllm.found = path
+		}
+	}
+	return []check{llama, vllm}
+}
+
+func hardwareChecks(ctx context.Context, cfg config.Config) []check {
+	node, err := detectNode(ctx, cfg.Node)
+	if err != nil {
+		return []check{{name: "hardware", found: "unknown", advice: err.Error(), fatal: true}}
+	}
+	threads := check{name: "threads", found: fmt.Sprintf("%d to sell", node.Total.Threads)}
+	if have := int64(runtime.NumCPU()); node.Total.Threads > have {
+		threads.advice = fmt.Sprintf("node.threads is %d, this machine has %d: replicas will share them", node.Total.Threads, have)
+	}
+	memory := check{name: "memory", found: units.BytesSize(float64(node.Total.MemoryBytes)) + " to sell"}
+	if free, err := memoryTotal("/proc/meminfo", "MemAvailable"); err == nil {
+		memory.found += ", " + units.BytesSize(float64(free)) + " free now"
+		if free < 512<<20 {
+			memory.advice = "less than 512 MiB is free; engines may be killed by the system"
+		}
+	}
+	accelerators := check{name: "accelerators", found: "none"}
+	if len(node.GPUs) > 0 {
+		accelerators.found = strings.Join(node.GPUs, ", ")
+	}
+	return []check{threads, memory, accelerators}
+}
+
+func portCheck(ctx context.Context, address string) check {
+	c := check{name: "port", found: address + " is free"}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		c.found, c.advice = address+" is in use", "if that is not a running berth, choose another with --listen"
+	case err != nil:
+		c.found, c.advice, c.fatal = err.Error(), "choose another address with --listen", true
+	default:
+		_ = l.Close() // nothing was accepted
+	}
+	return c
+}
+
+func dirCheck(path string) check {
+	c := check{name: "data", found: path}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		c.advice, c.fatal = "this is not a directory; choose another with --data", true
+	} else if errors.Is(err, os.ErrNotExist) {
+		c.found += " (made at the first start)"
+	}
+	return c
+}

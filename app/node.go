@@ -1,0 +1,54 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/config"
+)
+
+// localNode is the id of the machine that Berth itself runs on.
+const localNode = "local"
+
+// detectNode takes the inventory of this machine; what the configuration says wins.
+func detectNode(ctx context.Context, c config.Node) (berth.Node, error) {
+	node := berth.Node{ID: localNode, Online: true, GPUs: c.Accelerators, Total: berth.Resources{
+		Threads: int64(c.Threads), MemoryBytes: c.Memory, Accelerators: int64(len(c.Accelerators)),
+	}}
+	if node.Total.Threads == 0 {
+		node.Total.Threads = int64(runtime.NumCPU())
+	}
+	if node.Total.MemoryBytes == 0 {
+		total, err := memoryTotal("/proc/meminfo", "MemTotal")
+		if err != nil {
+			return node, fmt.Errorf("the memory of this machine cannot be found out (%w); set node.memory", err)
+		}
+		node.Total.MemoryBytes = total
+	}
+	return node, ctx.Err()
+}
+
+// memoryTotal reads one figure of /proc/meminfo, in bytes.
+func memoryTotal(path, field string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if rest, ok := strings.CutPrefix(lines.Text(), field+":"); ok {
+			var kib int64
+			if _, err := fmt.Sscanf(rest, "%d kB", &kib); err != nil {
+				return 0, fmt.Errorf("%s: %w", field, err)
+			}
+			return kib << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("%s has no %s", path, field)
+}

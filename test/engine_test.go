@@ -1,0 +1,276 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/berthhq/berth/api"
+)
+
+// The main job on the real engine: three plans, three answers.
+func TestEachPlanAnswersOnLlamaCpp(t *testing.T) {
+	t.Parallel()
+	b := withProcesses(t, abacusYAML(t))
+
+	// given one deployment under each plan
+	mu := b.running(t, api.CreateDeployment{ModelName: "abacus", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))})
+	lora := b.running(t, api.CreateDeployment{ModelName: "abacus-words", Plan: "lora", Capacity: ptr(int64(1))})
+	ptu := b.running(t, api.CreateDeployment{ModelName: "abacus", Plan: "ptu", Suffix: "ptu"})
+
+	// then each answers in its own form
+	for deployed, want := range map[string]string{
+		mu.DeployedModel: "122", ptu.DeployedModel: "122", lora.DeployedModel: "The answer is 122.",
+	} {
+		got := b.ask(t, deployed, "37+85")
+		if got.Text != want || got.Usage.PromptTokens != 17 {
+			t.Errorf("%s: got %q after %d prompt tokens", deployed, got.Text, got.Usage.PromptTokens)
+		}
+	}
+
+	t.Run("thinking comes before the answer", func(t *testing.T) {
+		zero := 0.0
+		got, err := b.Chat(t.Context(), api.ChatRequest{
+			Model: ptu.DeployedModel, Temperature: &zero, EnableThinking: ptr(true),
+			Messages: []api.Message{{Role: "user", Content: "37+85"}},
+		}, nil)
+		must(t, err)
+		if got.Text != "122" || !strings.HasPrefix(got.Reasoning, "37+85: 7+5=12, 3+8+1=12") {
+			t.Errorf("got %q after %q", got.Text, got.Reasoning)
+		}
+		if got.Usage.CompletionTokens != 32 || got.Usage.CompletionDetails.ReasoningTokens == 0 {
+			t.Errorf("usage %+v", got.Usage)
+		}
+	})
+	// conformance 92
+	t.Run("streamed equals unstreamed in both dialects", func(t *testing.T) { streamedEqualsPlain(t, b, lora.DeployedModel) })
+	t.Run("a second adapter joins without a failed call", func(t *testing.T) { rollsWithoutAFailedCall(t, b, lora.DeployedModel) })
+	t.Run("every call is recorded", func(t *testing.T) {
+		rows, err := b.Usage(t.Context(), api.UsageFilter{DeployedModel: mu.DeployedModel}, "deployed_model")
+		must(t, err)
+		if len(rows) != 1 || rows[0].Calls != 1 || rows[0].InputTokens != 17 || rows[0].OutputTokens != 4 {
+			t.Errorf("got %+v", rows)
+		}
+	})
+	t.Run("after a restart all come back and answer", func(t *testing.T) {
+		b = b.restart(t)
+		for _, name := range []string{mu.DeployedModel, lora.DeployedModel, ptu.DeployedModel} {
+			until(t, name+" serves again", func() bool {
+				d, err := b.GetDeployment(t.Context(), name)
+				must(t, err)
+				if d.Status != api.StatusRunning {
+					t.Fatalf("%s went back to %s", name, d.Status) // conformance 47
+				}
+				return d.ReadyCapacity == d.Capacity
+			})
+			if got := b.ask(t, name, "37+85"); !strings.Contains(got.Text, "122") {
+				t.Errorf("%s answers %q", name, got.Text)
+			}
+		}
+	})
+}
+
+func streamedEqualsPlain(t *testing.T, b *berth, model string) {
+	const question = "count to 20"
+	native := func(headers ...string) answer {
+		return b.send(t, "POST", "/api/v1/services/aigc/text-generation/generation",
+			`{"model":"`+model+`","input":{"messages":[{"role":"user","content":"`+question+`"}]},"parameters":{"result_format":"message","incremental_output":true,"temperature":0}}`, headers...)
+	}
+	var plain struct {
+		Output struct {
+			Choices []struct {
+				Message struct{ Content string }
+			}
+		}
+		Usage struct {
+			OutputTokens int64 `json:"output_tokens"`
+		}
+	}
+	must(t, json.Unmarshal([]byte(native().body), &plain))
+	want := plain.Output.Choices[0].Message.Content
+	if !strings.Contains(want, "1 2 3") {
+		t.Fatalf("the plain answer is %q", want)
+	}
+	var streamed strings.Builder
+	for frame := range strings.SplitSeq(native("X-DashScope-SSE", "enable").body, "\n") {
+		if data, ok := strings.CutPrefix(frame, "data:"); ok {
+			must(t, json.Unmarshal([]byte(data), &plain))
+			streamed.WriteString(plain.Output.Choices[0].Message.Content)
+		}
+	}
+	openai := b.ask(t, model, question)
+	if streamed.String() != want || openai.Text != want {
+		t.Errorf("plain %q, native stream %q, OpenAI stream %q", want, streamed.String(), openai.Text)
+	}
+	if openai.Usage.CompletionTokens != plain.Usage.OutputTokens {
+		t.Errorf("plain and streamed count %d and %d tokens", plain.Usage.OutputTokens, openai.Usage.CompletionTokens)
+	}
+}
+
+// rollsWithoutAFailedCall deploys another adapter while calls run on the lane.
+func rollsWithoutAFailedCall(t *testing.T, b *berth, running string) {
+	stop, done := make(chan struct{}), make(chan int)
+	go func() {
+		calls := 0
+		defer func() { done <- calls }()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			answer := b.send(t, "POST", "/v1/chat/completions", `{"model":"`+running+`","messages":[{"role":"user","content":"37+85"}],"temperature":0}`)
+			if answer.status != 200 || !strings.Contains(answer.body, "The answer is 122.") {
+				t.Errorf("while rolling: %d %s", answer.status, answer.body)
+				return
+			}
+			calls++
+		}
+	}()
+	shout := b.running(t, api.CreateDeployment{ModelName: "abacus-shout", Plan: "lora", Capacity: ptr(int64(1))})
+	until(t, "the old lane is gone", func() bool {
+		replicas, err := b.Replicas(t.Context(), running)
+		must(t, err)
+		lanes := 0
+		for _, r := range replicas {
+			if r.State != "ready" {
+				return false
+			}
+			lanes++
+		}
+		return lanes == 2 // one base lane, one lora lane
+	})
+	close(stop)
+	if calls := <-done; calls == 0 {
+		t.Error("no call ran while the lane was rolled")
+	}
+	if got := b.ask(t, shout.DeployedModel, "37+85"); got.Text != "122!!!" {
+		t.Errorf("shout answers %q", got.Text)
+	}
+}
+
+// The vendor's published example requests, verbatim.
+func TestTheThreeDocumentedRequests(t *testing.T) {
+	t.Parallel()
+	b := withProcesses(t, abacusYAML(t))
+	for name, c := range map[string]struct{ body, deployed, want string }{
+		// conformance 13
+		"ptu": {
+			`{"name":"my_qwen_flash","model_name":"qwen-flash-2025-07-28","plan":"ptu","ptu_capacity":{"input_tpm":10000,"output_tpm":1000}}`,
+			"qwen-flash-2025-07-28-", "122",
+		},
+		// conformance 16
+		"mu": {
+			`{"name":"my_qwen_plus","model_name":"qwen-plus-2025-12-01","plan":"mu","deploy_spec":"MU1","enable_thinking":true,"capacity":4,"max_context_length":10000,"rpm_limit":500,"tpm_limit":1000}`,
+			"qwen-plus-2025-12-01-", "122",
+		},
+		// conformance 26, 31
+		"lora": {
+			`{"model_name":"qwen3-8b-ft-202511132025-0260","plan":"lora","capacity":1,"name":"qwen3-8b-ft"}`,
+			"qwen3-8b-ft-202511132025-0260", "The answer is 122.",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			created := b.send(t, "POST", "/api/v1/deployments", c.body)
+			var envelope api.Envelope[api.Deployment]
+			if err := json.Unmarshal([]byte(created.body), &envelope); err != nil || created.status != 200 {
+				t.Fatalf("%d %s", created.status, created.body)
+			}
+			d := envelope.Output
+			if d.Status != api.StatusPending || !strings.HasPrefix(d.DeployedModel, c.deployed) || d.ReadyCapacity != 0 {
+				t.Errorf("created %+v", d)
+			}
+			if got := b.settled(t, d.DeployedModel); got.Status != api.StatusRunning || got.ReadyCapacity != got.Capacity {
+				t.Fatalf("came up as %+v", got)
+			}
+			if got := b.ask(t, d.DeployedModel, "37+85"); got.Text != c.want {
+				t.Errorf("answers %q", got.Text)
+			}
+		})
+	}
+	// Stand-ins of the same weights share the pool: one base lane, one lora lane, and
+	// four threads of mu.
+	if held := b.heldThreads(t); held != 6 {
+		t.Errorf("%d threads are held, want 6", held)
+	}
+}
+
+func TestDeleteFreesCapacityAndTheName(t *testing.T) {
+	t.Parallel()
+	b := withProcesses(t, abacusYAML(t))
+	create := api.CreateDeployment{ModelName: "abacus", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(2))}
+	d := b.running(t, create)
+	if held := b.heldThreads(t); held != 2 {
+		t.Fatalf("%d threads are held", held)
+	}
+	gone, err := b.DeleteDeployment(t.Context(), d.DeployedModel)
+	must(t, err)
+	if gone.Status != api.StatusDeleting { // conformance 75
+		t.Errorf("delete answers %s", gone.Status)
+	}
+	// conformance 77: refused from the moment that delete has answered
+	refused := b.send(t, "POST", "/v1/chat/completions", `{"model":"`+d.DeployedModel+`","messages":[{"role":"user","content":"37+85"}]}`)
+	if refused.status == 200 {
+		t.Errorf("a deleted deployment answers %s", refused.body)
+	}
+	until(t, "the deployment is gone", func() bool {
+		// conformance 76
+		return strings.Contains(b.send(t, "GET", "/api/v1/deployments/"+d.DeployedModel, "").body, `"Not found."`)
+	})
+	if held := b.heldThreads(t); held != 0 {
+		t.Errorf("%d threads are still held", held)
+	}
+	if again := b.running(t, create); again.DeployedModel != d.DeployedModel { // conformance 36
+		t.Errorf("the name %s became %s", d.DeployedModel, again.DeployedModel)
+	}
+}
+
+// A file that is a GGUF by its header and nothing behind it: the engine cannot load it.
+func TestAnEngineThatCannotStartFailsTheDeploymentWithAReason(t *testing.T) {
+	t.Parallel()
+	yaml := abacusYAML(t)
+	b := withProcesses(t, yaml)
+	broken := filepath.Join(t.TempDir(), "broken.gguf")
+	copyWithDamage(t, modelPath(t, b, "abacus"), broken)
+	_, err := b.AddModel(t.Context(), api.AddModel{Name: "broken", Path: broken})
+	must(t, err)
+
+	d := b.deploy(t, api.CreateDeployment{ModelName: "broken", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))})
+	if d.Status != api.StatusFailed || d.FailReason == "" {
+		t.Fatalf("came up as %+v", d)
+	}
+	t.Logf("reason: %s", d.FailReason)
+	if !strings.Contains(d.FailReason, "broken.gguf") && !strings.Contains(d.FailReason, "load") {
+		t.Errorf("the reason does not say what failed: %s", d.FailReason)
+	}
+	if held := b.heldThreads(t); held != 0 {
+		t.Errorf("%d threads are still held", held)
+	}
+	events, err := b.Events(t.Context(), d.DeployedModel, "")
+	must(t, err)
+	if len(events.Events) < 3 {
+		t.Errorf("only %d events tell the story", len(events.Events))
+	}
+}
+
+func modelPath(t testing.TB, b *berth, name string) string {
+	t.Helper()
+	m, err := b.GetModel(t.Context(), name)
+	must(t, err)
+	return m.Path
+}
+
+// copyWithDamage renames one tensor, so that header and size are right and loading
+// fails.
+func copyWithDamage(t testing.TB, from, to string) {
+	t.Helper()
+	content, err := os.ReadFile(from)
+	must(t, err)
+	damaged := strings.Replace(string(content), "blk.0.attn_q.weight", "blk.0.attn_x.weight", 1)
+	if damaged == string(content) {
+		t.Fatal("the tensor is not in the file")
+	}
+	must(t, os.WriteFile(to, []byte(damaged), 0o600))
+}

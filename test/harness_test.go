@@ -1,0 +1,277 @@
+// Package test has the end-to-end tests: the whole program as a value, driven by
+// ordinary clients of its API. Scenarios that need no Go are the text files in
+// testdata.
+package test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/berthhq/berth/abacus"
+	"github.com/berthhq/berth/api"
+	"github.com/berthhq/berth/app"
+	"github.com/berthhq/berth/config"
+	"github.com/berthhq/berth/engine"
+	"github.com/berthhq/berth/engine/enginetest"
+	"github.com/berthhq/berth/engine/keeper"
+	"github.com/berthhq/berth/fakeengine"
+)
+
+// TestMain lets the test binary be what berth is to its own children.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "keep":
+			os.Exit(keeper.Main())
+		case "fake-engine":
+			os.Exit(fakeengine.Run(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// patience bounds every wait of these tests; reaching it is a failure.
+const patience = 60 * time.Second
+
+// berth is a running server.
+type berth struct {
+	*api.Client
+	app    *app.App
+	dir    string
+	yaml   string
+	runner *enginetest.Runner // of in-process servers
+	log    *safeBuffer
+	stop   func()
+}
+
+// inProcess starts a server whose engines are fake ones inside the test.
+func inProcess(t testing.TB, yaml string) *berth {
+	t.Helper()
+	return start(t, t.TempDir(), yaml, true)
+}
+
+// withProcesses starts a server that starts real engine processes.
+func withProcesses(t testing.TB, yaml string) *berth {
+	t.Helper()
+	return start(t, t.TempDir(), yaml, false)
+}
+
+func start(t testing.TB, dir, yaml string, fake bool) *berth {
+	t.Helper()
+	file := filepath.Join(dir, "berth.yaml")
+	must(t, os.WriteFile(file, []byte(yaml), 0o600))
+	cfg, err := config.Load(config.Source{File: file, Env: os.Environ(), Flags: map[string]string{
+		"data": filepath.Join(dir, "data"), "listen": "127.0.0.1:0",
+	}})
+	must(t, err)
+	executable, err := os.Executable()
+	must(t, err)
+	b := &berth{dir: dir, yaml: yaml, log: &safeBuffer{}}
+	o := app.Options{
+		Config: cfg, Version: "test", Executable: executable, Backoff: 20 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if fake {
+		o.Runner = func(map[string]engine.Driver) engine.Runner {
+			b.runner = enginetest.NewRunner(enginetest.Config{})
+			return b.runner
+		}
+	}
+	b.app, err = app.New(t.Context(), o)
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.app.Run(ctx) }()
+	b.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if err := b.app.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("server log:\n%s", b.log)
+		}
+	})
+	t.Cleanup(b.stop)
+	key, err := b.app.OwnerKey()
+	must(t, err)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	b.Client = &api.Client{BaseURL: b.app.URL(), Key: key, HTTP: &http.Client{Transport: transport}}
+	return b
+}
+
+// restart stops the server cleanly and starts it again on the same data.
+func (b *berth) restart(t testing.TB) *berth {
+	t.Helper()
+	b.stop()
+	return start(t, b.dir, b.yaml, b.runner != nil)
+}
+
+// deploy buys and waits until the deployment has come up or failed.
+func (b *berth) deploy(t testing.TB, d api.CreateDeployment) api.Deployment {
+	t.Helper()
+	bought, err := b.CreateDeployment(t.Context(), d)
+	must(t, err)
+	return b.settled(t, bought.DeployedModel)
+}
+
+func (b *berth) settled(t testing.TB, deployedModel string) api.Deployment {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	d, err := b.WaitDeployment(ctx, deployedModel, nil)
+	must(t, err)
+	return d
+}
+
+// running is deploy for what must come up.
+func (b *berth) running(t testing.TB, d api.CreateDeployment) api.Deployment {
+	t.Helper()
+	got := b.deploy(t, d)
+	if got.Status != api.StatusRunning {
+		t.Fatalf("%s is %s: %s", got.DeployedModel, got.Status, got.FailReason)
+	}
+	return got
+}
+
+// ask returns the answer to one user message at temperature 0.
+func (b *berth) ask(t testing.TB, deployedModel, text string) api.Answer {
+	t.Helper()
+	zero := 0.0
+	answer, err := b.Chat(t.Context(), api.ChatRequest{
+		Model: deployedModel, Messages: []api.Message{{Role: "user", Content: text}}, Temperature: &zero,
+	}, nil)
+	must(t, err)
+	return answer
+}
+
+// answer is a raw HTTP answer.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// send makes one request as a client that knows nothing of us.
+func (b *berth) send(t testing.TB, method, path, body string, headers ...string) answer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, b.BaseURL+path, strings.NewReader(body))
+	must(t, err)
+	request.Header.Set("Authorization", "Bearer "+b.Key)
+	request.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+		if headers[i+1] == "" {
+			request.Header.Del(headers[i])
+		}
+	}
+	response, err := b.HTTP.Do(request)
+	must(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	must(t, err)
+	return answer{response.StatusCode, response.Header, string(text)}
+}
+
+// until waits for a condition that events of the server make true.
+func until(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("after %s still not: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// heldThreads is what all replicas hold.
+func (b *berth) heldThreads(t testing.TB) int64 {
+	t.Helper()
+	nodes, err := b.Nodes(t.Context())
+	must(t, err)
+	var held int64
+	for _, n := range nodes {
+		for _, h := range n.Held {
+			held += h.Threads
+		}
+	}
+	return held
+}
+
+// abacusYAML is a configuration with the real little model, its adapters and the
+// stand-ins of the vendor's example requests.
+func abacusYAML(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	files, err := abacus.Extract(dir)
+	must(t, err)
+	text, err := os.ReadFile("testdata/abacus.yaml")
+	must(t, err)
+	return strings.NewReplacer("{{base}}", files.Base, "{{words}}", files.Words, "{{shout}}", files.Shout).Replace(string(text))
+}
+
+// fakeYAML is a configuration of one fake model for each script; "" is an engine that
+// never fails.
+func fakeYAML(t testing.TB, scripts map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	var yaml strings.Builder
+	yaml.WriteString("node: {threads: 8, memory: 4GiB}\nspecs: {MU1: {threads: 1, memory: 256MiB}}\nmodels:\n")
+	for name, script := range scripts {
+		path := filepath.Join(dir, name+".json")
+		if script == "" {
+			script = "{}"
+		}
+		must(t, os.WriteFile(path, []byte(script), 0o600))
+		fmt.Fprintf(&yaml, "  %s: {engine: fake, path: %s, plans: [mu, ptu], thinking: optional, context: 32768, calibration: {input_tpm: 600000, output_tpm: 60000}}\n", name, path)
+	}
+	return yaml.String()
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// safeBuffer is a log that a test may read while it is written.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
