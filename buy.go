@@ -18,6 +18,9 @@ type sale struct {
 	model, weights Model
 	engine         EngineTraits
 	d              Deployment
+	// runs is the model whose entry the replicas are started from: that of the pool,
+	// which cannot go while the pool has members.
+	runs string
 }
 
 // create checks a purchase in the order of api.md 4.6 and writes it.
@@ -49,7 +52,7 @@ func (b *sale) findModel() (err error) {
 	if !ok {
 		return Errorf(CodeInternal, "The engine %q of model %s is not known to this server.", b.weights.Engine, b.weights.Name)
 	}
-	b.engine = engine
+	b.engine, b.runs = engine, b.weights.Name
 	return nil
 }
 
@@ -194,7 +197,7 @@ func (b *sale) write() error {
 	if err != nil {
 		return err
 	}
-	b.d.PoolID, b.d.Spec = pool.ID, pool.Spec
+	b.d.PoolID, b.d.Spec, b.runs = pool.ID, pool.Spec, pool.ModelName
 	if err := b.tx.Deployments().Insert(b.ctx, b.d); err != nil {
 		return err
 	}
@@ -220,6 +223,11 @@ func (b *sale) pool() (Pool, error) {
 	pool, err := b.tx.Pools().ByKey(b.ctx, key)
 	if err == nil {
 		pool.IdleSince = time.Time{}
+		if _, err := b.tx.Models().Get(b.ctx, pool.ModelName); CodeOf(err) == CodeNotFound {
+			pool.ModelName = b.weights.Name // the one that made the pool went while nobody used it
+		} else if err != nil {
+			return Pool{}, err
+		}
 		return pool, b.tx.Pools().Update(b.ctx, pool)
 	}
 	if CodeOf(err) != CodeNotFound {
@@ -303,7 +311,7 @@ func (b *sale) addReplicas(want LaneWant) error {
 	holds := make([]Hold, 0, len(placements))
 	for _, p := range placements {
 		r := Replica{
-			ID: b.NewID("rep_"), NodeID: p.NodeID, Lane: want.Lane, Engine: b.weights.Engine, ModelName: b.weights.Name,
+			ID: b.NewID("rep_"), NodeID: p.NodeID, Lane: want.Lane, Engine: b.weights.Engine, ModelName: b.runs,
 			Spec: b.d.Spec, Adapters: want.Adapters, State: ReplicaPending, CreatedAt: b.Now(),
 		}
 		if b.d.Plan.Pooled() {

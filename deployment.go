@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Plan is how a deployment is sold.
@@ -201,6 +202,9 @@ func checkRange(field string, v *int64, low, high int64) error {
 func (p *Purchase) fill(d *Deployment) error {
 	if n := len([]rune(p.DisplayName)); n > MaxDisplayNameLength {
 		return Errorf(CodeInvalid, "The name is %d characters long; use at most %d.", n, MaxDisplayNameLength)
+	}
+	if strings.ContainsFunc(p.DisplayName, unicode.IsControl) {
+		return Errorf(CodeInvalid, "The name has a control character, such as a line break; leave it out.")
 	}
 	if p.ChargeType != "" && p.ChargeType != ChargeTypePostPaid {
 		return Errorf(CodeInvalid, "The charge_type %q is not sold here; only %s is.", p.ChargeType, ChargeTypePostPaid)

@@ -51,10 +51,13 @@ func (s *Keys) Create(ctx context.Context, n NewKey) (Key, string, error) {
 	var k Key
 	var text string
 	err := s.write(ctx, "key.create", func(tx Tx) (string, error) {
-		if _, err := tx.Accounts().Workspace(ctx, n.WorkspaceID); err != nil {
+		_, err := tx.Accounts().Workspace(ctx, n.WorkspaceID)
+		if CodeOf(err) == CodeNotFound {
 			return "", Errorf(CodeNotFound, "WorkSpace can not be found.")
 		}
-		var err error
+		if err != nil {
+			return "", err
+		}
 		if k, text, err = s.make(n); err != nil {
 			return "", err
 		}

@@ -2,6 +2,7 @@ package berth
 
 import (
 	"context"
+	"net/url"
 	"slices"
 )
 
@@ -70,7 +71,7 @@ func (s *Models) Add(ctx context.Context, n NewModel) (Model, error) {
 		return Model{}, err
 	}
 	err = s.write(ctx, "model.add", func(tx Tx) (string, error) {
-		if base := MimickedBase(m.Name); base != "" {
+		for base := MimickedBase(m.Name); base != ""; base = MimickedBase(base) {
 			if _, err := tx.Models().Get(ctx, base); err == nil {
 				return "", Errorf(CodeInvalid, "The model name %q looks like a deployment of %s; choose another.", m.Name, base)
 			}
@@ -105,7 +106,7 @@ func (s *Models) inspect(ctx context.Context, n NewModel) (Model, error) {
 	var err error
 	switch {
 	case n.URL != "" && n.Path == "" && n.Base == "" && n.Adapter == "":
-		s.inspectEndpoint(&m, n)
+		err = s.inspectEndpoint(&m, n)
 	case n.Base != "" && n.Adapter != "" && n.Path == "" && n.URL == "":
 		err = s.inspectAdapter(ctx, &m, n)
 	case n.Path != "" && n.Base == "" && n.Adapter == "" && n.URL == "":
@@ -172,7 +173,14 @@ func (s *Models) inspectAdapter(ctx context.Context, m *Model, n NewModel) error
 	return err
 }
 
-func (s *Models) inspectEndpoint(m *Model, n NewModel) {
+func (s *Models) inspectEndpoint(m *Model, n NewModel) error {
+	u, err := url.Parse(n.URL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return Errorf(CodeInvalid, "The URL of model %s must be an address such as https://host/v1.", n.Name)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return Errorf(CodeInvalid, "The URL of model %s must hold neither user, password, query nor fragment; an endpoint's key is a field of its own.", n.Name)
+	}
 	m.Kind, m.Engine, m.URL, m.RemoteName = ModelKindEndpoint, EngineEndpoint, n.URL, n.RemoteName
 	if m.Plans == nil {
 		m.Plans = []Plan{PlanMU}
@@ -180,6 +188,7 @@ func (s *Models) inspectEndpoint(m *Model, n NewModel) {
 	if n.Key != "" {
 		m.SealedKey = s.Seal(n.Name, n.Key)
 	}
+	return nil
 }
 
 // checkEntry refuses an entry that contradicts itself.
@@ -191,9 +200,29 @@ func (s *Models) checkEntry(m *Model) error {
 	if _, ok := s.Engines[m.Engine]; !ok {
 		return Errorf(CodeInvalid, "The engine %q of model %s is not known; use llamacpp, vllm, fake or endpoint.", m.Engine, m.Name)
 	}
+	if (m.Engine == EngineEndpoint) != (m.Kind == ModelKindEndpoint) {
+		return Errorf(CodeInvalid, "The engine %s is not for %s models such as %s; it is for those with a URL.", m.Engine, m.Kind, m.Name)
+	}
+	if m.ContextLength < 0 {
+		return Errorf(CodeInvalid, "The context_length of model %s must be above 0.", m.Name)
+	}
+	if err := s.checkSpecs(m); err != nil {
+		return err
+	}
 	for _, p := range m.Plans {
 		if p == PlanLoRA && m.Kind != ModelKindAdapter || p == PlanPTU && m.Kind != ModelKindBase {
 			return Errorf(CodeInvalid, "The plan %s is not sold for %s models such as %s.", p, m.Kind, m.Name)
+		}
+	}
+	return nil
+}
+
+// checkSpecs refuses a spec that nobody configured: nothing could ever be sold on it.
+func (s *Models) checkSpecs(m *Model) error {
+	known := s.SpecsOf(m)
+	for _, o := range m.Specs {
+		if !slices.ContainsFunc(known, func(spec ResolvedSpec) bool { return spec.Name == o.Spec }) {
+			return Errorf(CodeInvalid, "The spec %q of model %s is not configured; ask GET /berth/v1/specs for those that are.", o.Spec, m.Name)
 		}
 	}
 	return nil
@@ -229,7 +258,7 @@ func (s *Models) List(ctx context.Context) ([]Model, error) {
 }
 
 // Delete takes a model out of the catalogue; its files stay. Needs [RoleOwner].
-// [CodeConflict] while it, or an adapter on it, is deployed or an adapter names it.
+// [CodeConflict] while it is deployed, an adapter names it or a pool runs it.
 func (s *Models) Delete(ctx context.Context, name string) (Model, error) {
 	if !CallerFrom(ctx).May(RoleOwner) {
 		return Model{}, accessDenied()

@@ -12,7 +12,7 @@ type Node struct {
 // Hold is hardware that one replica takes, for a deployment or for a pool.
 type Hold struct {
 	DeployedModel string `json:"deployed_model,omitempty"`
-	Pool          string `json:"pool,omitempty"`
+	Pool          string `json:"pool,omitempty"` // the model whose pool it is
 	Replica       string `json:"replica"`
 	Hardware
 }

@@ -141,7 +141,7 @@ engines directory (engines.dir, by default in the user's cache), for all data di
 			if err != nil {
 				return err
 			}
-			for _, c := range engineChecks(cfg) {
+			for _, c := range engineChecks(cmd.Context(), cfg) {
 				c.print(cmd.OutOrStdout())
 			}
 			return nil

@@ -66,7 +66,7 @@ func doctorCommand(version string) *cobra.Command {
 // diagnose prints every check and fails when one is fatal.
 func diagnose(ctx context.Context, w io.Writer, cfg config.Config, version string) error {
 	checks := []check{{name: "berth", found: fmt.Sprintf("%s, %s, %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)}}
-	checks = append(checks, engineChecks(cfg)...)
+	checks = append(checks, engineChecks(ctx, cfg)...)
 	checks = append(checks, hardwareChecks(ctx, cfg)...)
 	checks = append(checks, portCheck(ctx, cfg.Listen), dirCheck(cfg.Data))
 	failed := 0
@@ -83,13 +83,17 @@ func diagnose(ctx context.Context, w io.Writer, cfg config.Config, version strin
 }
 
 // engineChecks looks for every engine that this installation could run.
-func engineChecks(cfg config.Config) []check {
+func engineChecks(ctx context.Context, cfg config.Config) []check {
 	llama := check{name: "llamacpp"}
 	found, err := engine.FindLlamaCpp(engine.LlamaCppConfig{Command: cfg.Engines.LlamaCpp.Command, Dir: cfg.Engines.Dir})
 	if err != nil {
 		llama.found, llama.advice, llama.fatal = "not found", err.Error(), true
 	} else {
 		llama.found = strings.TrimSpace(fmt.Sprintf("%s %s", found.How, found.Version))
+	}
+	python := check{name: "python3", found: "not found", advice: "llama.cpp can be installed only with Python 3.10 or newer and pip; llama-server on PATH works without"}
+	if out, err := exec.CommandContext(ctx, "python3", "--version").Output(); err == nil {
+		python.found, python.advice = strings.TrimSpace(string(out)), ""
 	}
 	vllm := check{name: "vllm", found: "not configured (engines.vllm.command)"}
 	if command := cfg.Engines.VLLM.Command; len(command) > 0 {
@@ -99,7 +103,7 @@ func engineChecks(cfg config.Config) []check {
 			vllm.found = path
 		}
 	}
-	return []check{llama, vllm}
+	return []check{llama, python, vllm}
 }
 
 func hardwareChecks(ctx context.Context, cfg config.Config) []check {

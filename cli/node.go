@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -38,12 +37,20 @@ func nodeTable(nodes []api.Node) table {
 		row(n.ID, "(all)", n.Hardware)
 		free := n.Hardware
 		for _, h := range n.Held {
-			row("", cmp.Or(h.DeployedModel, h.Pool), h.Hardware)
+			row("", holder(h), h.Hardware)
 			free = without(free, h.Hardware)
 		}
 		row("", "(free)", free)
 	}
 	return t
+}
+
+// holder names who holds: a deployment, or the pool of a model.
+func holder(h api.Hold) string {
+	if h.DeployedModel == "" {
+		return "pool of " + h.Pool
+	}
+	return h.DeployedModel
 }
 
 func without(h, taken api.Hardware) api.Hardware {

@@ -1,0 +1,59 @@
+package berth_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+func TestWhoSeesWhichUsage(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	mine := "key_" + home + "inference"
+	h.tx(func(ctx context.Context, tx berth.Tx) error {
+		var all []berth.UsageRecord
+		for i, c := range []struct{ workspace, key, model string }{
+			{home, mine, "a"}, {home, mine, "b"}, {home, "key_other", "a"}, {away, "key_third", "c"},
+		} {
+			all = append(all, berth.UsageRecord{
+				ID: fmt.Sprintf("use_%d", i), WorkspaceID: c.workspace, KeyID: c.key, DeployedModel: c.model,
+				StartedAt: h.now().Add(time.Duration(i) * time.Hour), InputTokens: 10, OutputTokens: 1,
+			})
+		}
+		return tx.Usage().Insert(ctx, all)
+	})
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		filter berth.UsageFilter
+		want   int
+	}{
+		"a guest sees its own calls":          {h.as(home, berth.RoleInference), berth.UsageFilter{}, 2},
+		"a guest cannot ask for another's":    {h.as(home, berth.RoleInference), berth.UsageFilter{KeyID: "key_other", WorkspaceID: away}, 2},
+		"an admin sees its workspace":         {h.admin(), berth.UsageFilter{}, 3},
+		"an admin asks for a key":             {h.admin(), berth.UsageFilter{KeyID: "key_other"}, 1},
+		"an admin cannot leave its workspace": {h.admin(), berth.UsageFilter{WorkspaceID: away}, 3},
+		"an owner acts in one workspace, too": {h.as(away, berth.RoleOwner), berth.UsageFilter{}, 1},
+		"by deployment":                       {h.admin(), berth.UsageFilter{DeployedModel: "a"}, 2},
+		"by time":                             {h.admin(), berth.UsageFilter{From: h.now().Add(time.Hour), To: h.now().Add(2 * time.Hour)}, 1},
+		"another workspace's deployment":      {h.admin(), berth.UsageFilter{DeployedModel: "c"}, 0},
+	} {
+		records, err := h.usage.Records(c.ctx, c.filter, "", 100)
+		must(t, err)
+		totals, err := h.usage.Totals(c.ctx, c.filter, nil)
+		must(t, err)
+		var calls, input int64
+		for _, row := range totals {
+			calls, input = calls+row.Calls, input+row.InputTokens
+		}
+		if len(records) != c.want || calls != int64(c.want) || input != 10*int64(c.want) {
+			t.Errorf("%s: %d records, %d calls, %d tokens", name, len(records), calls, input)
+		}
+	}
+	page, err := h.usage.Records(h.admin(), berth.UsageFilter{}, "use_0", 1)
+	if err != nil || len(page) != 1 || page[0].ID != "use_1" {
+		t.Errorf("a page: %+v, %v", page, err)
+	}
+}
