@@ -119,7 +119,7 @@ func (b *sale) chosenSpec() (ResolvedSpec, error) {
 		return ResolvedSpec{}, Errorf(CodeInvalid, "The model %s does not exist or is not deployable", b.model.Name)
 	}
 	if b.ask.Spec == "" && b.ask.Plan == "" {
-		return offered[0], nil
+		return firstCoupled(offered, b.model.Name)
 	}
 	if b.ask.Spec == "" {
 		return ResolvedSpec{}, Errorf(CodeInvalid, "Field required: deploy_spec")
@@ -134,6 +134,16 @@ func (b *sale) chosenSpec() (ResolvedSpec, error) {
 		return spec, nil
 	}
 	return ResolvedSpec{}, Errorf(CodeInvalid, "The deploy_spec %q is not offered for model %s; ask GET /api/v1/deployments/models?version=v1.0 for those that are.", b.ask.Spec, b.model.Name)
+}
+
+// firstCoupled is the spec of purchases that name none.
+func firstCoupled(offered []ResolvedSpec, model string) (ResolvedSpec, error) {
+	for _, spec := range offered {
+		if spec.Type == SpecTypeCoupled {
+			return spec, nil
+		}
+	}
+	return ResolvedSpec{}, Errorf(CodeInvalid, "The model %s does not exist or is not deployable", model)
 }
 
 // SpecsOf returns the specs that a model may be deployed on, its own entry's first to
@@ -242,12 +252,13 @@ func (b *sale) pool() (Pool, error) {
 
 // poolSpec is the spec that the model's entry names for its pool, else its first.
 func (b *sale) poolSpec() (ResolvedSpec, error) {
-	for _, spec := range b.SpecsOf(&b.weights) {
-		if b.weights.Pool.Spec == "" && spec.Type == SpecTypeCoupled || spec.Name == b.weights.Pool.Spec {
+	offered := b.SpecsOf(&b.weights)
+	for _, spec := range offered {
+		if spec.Name == b.weights.Pool.Spec {
 			return spec, nil
 		}
 	}
-	return ResolvedSpec{}, Errorf(CodeInvalid, "The model %s does not exist or is not deployable", b.model.Name)
+	return firstCoupled(offered, b.model.Name)
 }
 
 // hold takes the hardware of every replica that the purchase needs beyond those that
@@ -258,7 +269,14 @@ func (b *sale) hold() error {
 		return err
 	}
 	for _, lane := range lanes {
-		if err := b.addReplicas(lane); err != nil {
+		like := Replica{
+			DeploymentID: b.d.ID, PoolID: b.d.PoolID, Lane: lane.Lane, Engine: b.weights.Engine, ModelName: b.runs,
+			Spec: b.d.Spec, Adapters: lane.Adapters, State: ReplicaPending, CreatedAt: b.Now(),
+		}
+		if b.d.Plan.Pooled() {
+			like.DeploymentID = "" // the pool owns it
+		}
+		if err := HoldReplicas(b.ctx, b.tx, like, lane.Replicas, b.engine, b.NewID, b.holder); err != nil {
 			return err
 		}
 	}
@@ -295,67 +313,6 @@ func (b *sale) needed() ([]LaneWant, error) {
 		return nil, Errorf(CodeNoCapacity, "The pool of %s would need %d replicas and may have %d; reserve less, or raise pool.max of the model.", pool.ModelName, total, pool.Max)
 	}
 	return Missing(want, have), nil
-}
-
-func (b *sale) addReplicas(want LaneWant) error {
-	var placements []Placement
-	var versions map[string]int64
-	if b.engine.Remote {
-		placements = make([]Placement, want.Replicas)
-	} else {
-		var err error
-		if placements, versions, err = b.place(want.Replicas); err != nil {
-			return err
-		}
-	}
-	holds := make([]Hold, 0, len(placements))
-	for _, p := range placements {
-		r := Replica{
-			ID: b.NewID("rep_"), NodeID: p.NodeID, Lane: want.Lane, Engine: b.weights.Engine, ModelName: b.runs,
-			Spec: b.d.Spec, Adapters: want.Adapters, State: ReplicaPending, CreatedAt: b.Now(),
-		}
-		if b.d.Plan.Pooled() {
-			r.PoolID = b.d.PoolID
-		} else {
-			r.DeploymentID = b.d.ID
-		}
-		if err := b.tx.Replicas().Insert(b.ctx, r); err != nil {
-			return err
-		}
-		holds = append(holds, Hold{
-			ID: b.NewID("hold_"), NodeID: p.NodeID, ReplicaID: r.ID, DeploymentID: r.DeploymentID, PoolID: r.PoolID,
-			Held: p.Held, GPUs: p.GPUs,
-		})
-	}
-	if b.engine.Remote {
-		return nil
-	}
-	return b.tx.Nodes().Hold(b.ctx, versions, holds)
-}
-
-// place asks [Place] and returns the versions of the nodes it looked at.
-func (b *sale) place(count int64) ([]Placement, map[string]int64, error) {
-	nodes, err := b.tx.Nodes().List(b.ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	holds, err := b.tx.Nodes().Holds(b.ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	placements, err := Place(nodes, holds, b.d.Spec, count, b.holder)
-	if err != nil {
-		return nil, nil, err
-	}
-	versions := map[string]int64{}
-	for _, n := range nodes {
-		for _, p := range placements {
-			if p.NodeID == n.ID {
-				versions[n.ID] = n.Version
-			}
-		}
-	}
-	return placements, versions, nil
 }
 
 // holder names who holds hardware, without showing another workspace's names.

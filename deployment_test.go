@@ -1,6 +1,7 @@
 package berth_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,14 +82,26 @@ func TestAReplicaIsGivenUpAfterFiveFailuresInTenMinutes(t *testing.T) {
 	if r.State != berth.ReplicaFailed {
 		t.Errorf("the fifth failure leaves it %s", r.State)
 	}
+	slow := patient
+	slow.Failures = slices.Clone(patient.Failures)
+	patient.ReadyAt = now // it answered in between
 	patient.Fail(now.Add(10*time.Minute), time.Second, false, "crash")
 	if patient.State != berth.ReplicaPending || len(patient.Failures) != 1 {
 		t.Errorf("failures of more than ten minutes ago count: %s, %d", patient.State, len(patient.Failures))
+	}
+	slow.Fail(now.Add(time.Hour), time.Second, false, "no answer")
+	if slow.State != berth.ReplicaFailed {
+		t.Errorf("five slow failures without an answer leave it %s", slow.State)
 	}
 	permanent := berth.Replica{State: berth.ReplicaStarting}
 	permanent.Fail(now, time.Second, true, "no such file")
 	if permanent.State != berth.ReplicaFailed {
 		t.Errorf("a permanent failure leaves it %s", permanent.State)
+	}
+	served := berth.Replica{State: berth.ReplicaReady, ReadyAt: now}
+	served.Fail(now, time.Second, true, "the disk is away")
+	if served.State != berth.ReplicaPending {
+		t.Errorf("a permanent failure leaves one that served %s", served.State)
 	}
 	if got := berth.Backoff(40, time.Second); got != time.Minute {
 		t.Errorf("the longest backoff is %s", got)

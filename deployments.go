@@ -124,16 +124,25 @@ func (s *Deployments) Events(ctx context.Context, deployedModel, after string, l
 	return events, err
 }
 
-// Replicas returns the engines that serve a deployment: its own, or those of its pool.
-// Needs [RoleAdmin].
+// Replicas returns the engines that serve a deployment: its own, or those of its pool's
+// lane. Needs [RoleAdmin].
 func (s *Deployments) Replicas(ctx context.Context, deployedModel string) ([]Replica, error) {
 	var replicas []Replica
 	err := s.inspect(ctx, deployedModel, func(tx Tx, d Deployment) (err error) {
-		if d.PoolID != "" {
-			replicas, err = tx.Replicas().OfPool(ctx, d.PoolID)
+		if d.PoolID == "" {
+			replicas, err = tx.Replicas().OfDeployment(ctx, d.ID)
 			return err
 		}
-		replicas, err = tx.Replicas().OfDeployment(ctx, d.ID)
+		members, err := tx.Pools().Members(ctx, d.PoolID)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(members, func(m Member) bool { return m.DeploymentID == d.ID })
+		if i < 0 {
+			return nil // it has left the pool
+		}
+		replicas, err = tx.Replicas().OfPool(ctx, d.PoolID)
+		replicas = slices.DeleteFunc(replicas, func(r Replica) bool { return !r.Serves(members[i]) })
 		return err
 	})
 	return replicas, err

@@ -142,25 +142,27 @@ func (s *Keys) keepsAnOwner(ctx context.Context, tx Tx, revoked Key) error {
 }
 
 // Bootstrap makes the account, the workspace "default" and an owner's key on an empty
-// store and returns the key's text; "" when the store has an account already.
-func (s *Keys) Bootstrap(ctx context.Context, currency, timeZone string) (string, error) {
-	var text string
-	err := s.Store.Tx(ctx, func(tx Tx) error {
+// store; on any other it does nothing. keep is given the key's text before its hash is
+// committed, so that no crash leaves a server whose key nobody has.
+func (s *Keys) Bootstrap(ctx context.Context, currency, timeZone string, keep func(text string) error) error {
+	return s.Store.Tx(ctx, func(tx Tx) error {
 		accounts, err := tx.Accounts().Accounts(ctx)
 		if err != nil || len(accounts) > 0 {
 			return err
 		}
 		account := Account{ID: s.NewAccountID(), Name: "default", Currency: currency, TimeZone: timeZone}
 		workspace := Workspace{ID: s.NewWorkspaceID(), AccountID: account.ID, Name: "default", CreatedAt: s.Now()}
-		var k Key
-		if k, text, err = s.make(NewKey{WorkspaceID: workspace.ID, Role: RoleOwner, Name: "owner"}); err != nil {
+		k, text, err := s.make(NewKey{WorkspaceID: workspace.ID, Role: RoleOwner, Name: "owner"})
+		if err != nil {
+			return err
+		}
+		if err := keep(text); err != nil {
 			return err
 		}
 		_, err = tx.Route(ctx)
 		return errors.Join(
 			tx.Accounts().InsertAccount(ctx, account), tx.Accounts().InsertWorkspace(ctx, workspace), tx.Keys().Insert(ctx, k), err)
 	})
-	return text, err
 }
 
 func workspaceDenied() error { return Errorf(CodeWorkspaceDenied, "Workspace access denied.") }

@@ -109,7 +109,7 @@ func (s *Models) inspect(ctx context.Context, n NewModel) (Model, error) {
 		err = s.inspectEndpoint(&m, n)
 	case n.Base != "" && n.Adapter != "" && n.Path == "" && n.URL == "":
 		err = s.inspectAdapter(ctx, &m, n)
-	case n.Path != "" && n.Base == "" && n.Adapter == "" && n.URL == "":
+	case (n.Path != "" || n.Engine == EngineFake) && n.Base == "" && n.Adapter == "" && n.URL == "":
 		err = s.inspectBase(ctx, &m, n)
 	default:
 		err = Errorf(CodeInvalid, "The model %s needs either a path, or a base and an adapter, or an endpoint URL.", n.Name)
@@ -129,9 +129,10 @@ func (s *Models) inspectBase(ctx context.Context, m *Model, n NewModel) (err err
 	if m.Plans == nil {
 		m.Plans = []Plan{PlanMU, PlanPTU}
 	}
-	if m.Engine == EngineLlamaCpp {
+	switch {
+	case m.Engine == EngineLlamaCpp:
 		m.File, err = s.Files.InspectBase(ctx, n.Path)
-	} else {
+	case n.Path != "": // a fake engine without a script never fails
 		m.File, err = s.Files.InspectPlain(ctx, n.Path)
 	}
 	if m.ContextLength == 0 {
@@ -326,7 +327,8 @@ type Offer struct {
 }
 
 // Deployable returns what can be deployed, custom models (tuned and imported ones) or
-// base ones, with the specs each is sold on. Needs [RoleInference].
+// base ones, with the specs each is sold on; separated ones are left out, since no
+// engine here can run them (statement 60). Needs [RoleInference].
 func (s *Models) Deployable(ctx context.Context, custom bool) ([]Offer, error) {
 	models, err := s.List(ctx)
 	if err != nil {
@@ -345,7 +347,8 @@ func (s *Models) Deployable(ctx context.Context, custom bool) ([]Offer, error) {
 		if base, ok := byName[m.Base]; ok {
 			weights = base
 		}
-		offers = append(offers, Offer{Model: m, Specs: s.SpecsOf(weights)})
+		specs := slices.DeleteFunc(s.SpecsOf(weights), func(r ResolvedSpec) bool { return r.Type == SpecTypeSeparated })
+		offers = append(offers, Offer{Model: m, Specs: specs})
 	}
 	return offers, nil
 }

@@ -20,6 +20,8 @@ type Pool struct {
 	Min       int // replicas of the lane that serves the base
 	// IdleSince is when the last member left; the pool ends 60 s later.
 	IdleSince time.Time
+	// GrewAt is when the reconciler last tried to make up for replicas that were given up.
+	GrewAt    time.Time
 	CreatedAt time.Time
 }
 
@@ -123,33 +125,59 @@ func Missing(want []LaneWant, have []Replica) []LaneWant {
 	return missing
 }
 
-// Superfluous returns the live replicas that no lane needs any more: lanes without
-// members, and replicas whose place ready ones with all adapters have taken. The ones
-// that cover least go first.
+// Superfluous returns the live replicas that no lane needs any more: those of lanes
+// without members and, once enough ready ones have every adapter, those beside them.
+// Ready ones stay before others, older ones before younger.
 func Superfluous(want []LaneWant, have []Replica) []Replica {
 	var out []Replica
-	for i := range have {
-		r := &have[i]
-		if !r.Live() {
-			continue
-		}
-		w := slices.IndexFunc(want, func(w LaneWant) bool { return w.Lane == r.Lane })
-		if w < 0 {
-			out = append(out, *r)
-			continue
-		}
-		if r.Covers(want[w].Adapters) {
-			continue
-		}
-		ready := int64(0)
-		for j := range have {
-			if o := &have[j]; o.Lane == r.Lane && o.State == ReplicaReady && o.Covers(want[w].Adapters) {
-				ready++
+	for _, lane := range []Lane{LaneBase, LaneLoRA, LaneMixed} {
+		var covering, others []Replica
+		i := slices.IndexFunc(want, func(w LaneWant) bool { return w.Lane == lane })
+		for _, r := range have {
+			switch {
+			case r.Lane != lane || !r.Live():
+			case i >= 0 && r.Covers(want[i].Adapters):
+				covering = append(covering, r)
+			default:
+				others = append(others, r)
 			}
 		}
-		if ready >= want[w].Replicas {
-			out = append(out, *r)
+		if i < 0 {
+			out = append(out, others...)
+			continue
 		}
+		ready := slices.DeleteFunc(slices.Clone(covering), func(r Replica) bool { return r.State != ReplicaReady })
+		if int64(len(ready)) < want[i].Replicas {
+			continue
+		}
+		slices.SortStableFunc(covering, func(a, b Replica) int {
+			return cmp.Or(boolOrder(a.State == ReplicaReady, b.State == ReplicaReady), a.CreatedAt.Compare(b.CreatedAt))
+		})
+		out = append(append(out, covering[want[i].Replicas:]...), others...)
 	}
 	return out
+}
+
+// boolOrder puts true first.
+func boolOrder(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// Serves reports whether calls of the member go to the replica's lane.
+func (r *Replica) Serves(m Member) bool {
+	switch r.Lane {
+	case LaneBase:
+		return m.Plan == PlanPTU
+	case LaneLoRA:
+		return m.Plan == PlanLoRA && r.HasAdapter(m.Adapter.Digest) >= 0
+	case LaneMixed:
+		return m.Plan == PlanPTU || r.HasAdapter(m.Adapter.Digest) >= 0
+	}
+	return false
 }

@@ -74,6 +74,35 @@ func TestALaneIsRolledWithoutAGap(t *testing.T) {
 	}
 }
 
+// What was sold and deleted again does not keep its hardware.
+func TestALaneShrinksToWhatIsSold(t *testing.T) {
+	t.Parallel()
+	want := []berth.LaneWant{{Lane: berth.LaneBase, Replicas: 1}}
+	replica := func(id string, s berth.ReplicaState) berth.Replica {
+		return berth.Replica{ID: id, Lane: berth.LaneBase, State: s}
+	}
+	names := func(rs []berth.Replica) (ids string) {
+		for _, r := range rs {
+			ids += r.ID
+		}
+		return ids
+	}
+	for name, c := range map[string]struct {
+		have []berth.Replica
+		want string
+	}{
+		"ready ones stay":                     {[]berth.Replica{replica("a", "starting"), replica("b", "ready"), replica("c", "pending")}, "ac"},
+		"nothing goes while none is ready":    {[]berth.Replica{replica("a", "starting"), replica("b", "starting")}, ""},
+		"of equals the first":                 {[]berth.Replica{replica("a", "ready"), replica("b", "ready")}, "b"},
+		"what goes already is not counted":    {[]berth.Replica{replica("a", "draining"), replica("b", "ready")}, ""},
+		"a lane that nobody needs goes whole": {[]berth.Replica{{ID: "l", Lane: berth.LaneLoRA, State: "ready"}, replica("b", "ready")}, "l"},
+	} {
+		if got := names(berth.Superfluous(want, c.have)); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 func TestLoadIsTheLargerShareRoundedUp(t *testing.T) {
 	t.Parallel()
 	cal := berth.Calibration{InputTPM: 600_000, OutputTPM: 60_000}

@@ -61,7 +61,7 @@ type Replica struct {
 	Failures  []time.Time // newest last; at most MaxFailures are kept
 	RestartAt time.Time
 	StartedAt time.Time // of this nonce
-	ReadyAt   time.Time // zero until it answered once, in any nonce
+	ReadyAt   time.Time // of its last first answer; zero until it answered once, in any nonce
 	DrainFrom time.Time
 	CreatedAt time.Time
 }
@@ -96,13 +96,16 @@ func Backoff(failures int, base time.Duration) time.Duration {
 	return min(base<<min(failures-1, 10), 60*base)
 }
 
-// Fail books a failure of the engine at now. A permanent one, or the fifth within ten
-// minutes, gives the replica up; otherwise it is to be restarted after a backoff.
+// Fail books a failure of the engine at now. The fifth within ten minutes, or without
+// an answer in between, gives the replica up, and so does a permanent one of an engine
+// that never answered; otherwise it is to be restarted after a backoff.
 func (r *Replica) Fail(now time.Time, base time.Duration, permanent bool, reason string) {
-	r.Failures = slices.DeleteFunc(r.Failures, func(t time.Time) bool { return now.Sub(t) > FailureWindow })
+	r.Failures = slices.DeleteFunc(r.Failures, func(t time.Time) bool {
+		return now.Sub(t) > FailureWindow && t.Before(r.ReadyAt)
+	})
 	r.Failures = append(r.Failures, now)
 	r.Reason, r.PID, r.StartTime, r.URL, r.Nonce = reason, 0, 0, "", ""
-	if permanent || len(r.Failures) >= MaxFailures {
+	if permanent && r.ReadyAt.IsZero() || len(r.Failures) >= MaxFailures {
 		r.State = ReplicaFailed
 		return
 	}

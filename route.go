@@ -96,9 +96,9 @@ func (r *Routing) Snapshot(now time.Time) *Snapshot {
 	for i := range r.Models {
 		models[r.Models[i].Name] = &r.Models[i]
 	}
-	adapters := make(map[string]AdapterRef, len(r.Members))
+	members := make(map[string]Member, len(r.Members))
 	for _, m := range r.Members {
-		adapters[m.DeploymentID] = m.Adapter
+		members[m.DeploymentID] = m
 	}
 	owned := map[string][]*Replica{}
 	for i := range r.Replicas {
@@ -115,7 +115,7 @@ func (r *Routing) Snapshot(now time.Time) *Snapshot {
 			owner = d.ID
 		}
 		for _, p := range owned[owner] {
-			if t, ok := r.target(d, p, adapters[d.ID], models[p.ModelName]); ok {
+			if t, ok := r.target(p, members[d.ID], models[p.ModelName]); ok {
 				route.Targets = append(route.Targets, t)
 			}
 		}
@@ -159,8 +159,9 @@ func newRoute(d *Deployment, m, base *Model) *Route {
 	return route
 }
 
-// target says whether calls of d may go to p, and how.
-func (r *Routing) target(d *Deployment, p *Replica, adapter AdapterRef, weights *Model) (Target, bool) {
+// target says whether calls of a member, or of the deployment that owns p, may go to p,
+// and how.
+func (r *Routing) target(p *Replica, m Member, weights *Model) (Target, bool) {
 	url, key, ok := r.Address(p)
 	if !ok {
 		return Target{}, false
@@ -169,18 +170,11 @@ func (r *Routing) target(d *Deployment, p *Replica, adapter AdapterRef, weights 
 	if weights != nil && weights.RemoteName != "" {
 		t.Model = weights.RemoteName
 	}
-	switch p.Lane {
-	case LaneDedicated:
-		if len(p.Adapters) > 0 {
-			t.Adapter = 0
-		}
-		return t, true
-	case LaneBase:
-		return t, d.Plan == PlanPTU
+	switch {
+	case p.Lane == LaneDedicated && len(p.Adapters) > 0:
+		t.Adapter = 0
+	case m.Plan == PlanLoRA:
+		t.Adapter = p.HasAdapter(m.Adapter.Digest)
 	}
-	if d.Plan == PlanLoRA {
-		t.Adapter = p.HasAdapter(adapter.Digest)
-		return t, t.Adapter >= 0
-	}
-	return t, p.Lane == LaneMixed
+	return t, p.Lane == LaneDedicated || p.Serves(m)
 }

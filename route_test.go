@@ -43,8 +43,7 @@ func TestTargetsByLane(t *testing.T) {
 			{ID: "m", DeployedModel: "m", Plan: berth.PlanMU}, {ID: "t", DeployedModel: "t", Plan: berth.PlanMU},
 		},
 		Members: []berth.Member{
-			{DeploymentID: "p"}, {DeploymentID: "w", Adapter: words}, {DeploymentID: "s", Adapter: shout},
-			{DeploymentID: "x", Adapter: berth.AdapterRef{Digest: "sha256:x"}},
+			{DeploymentID: "p", Plan: berth.PlanPTU}, adapter("w", words), adapter("s", shout), adapter("x", berth.AdapterRef{Digest: "sha256:x"}),
 		},
 		Replicas: []berth.Replica{
 			replica("base", "pool", berth.LaneBase), replica("lane", "pool", berth.LaneLoRA, shout, words),

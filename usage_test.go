@@ -26,23 +26,25 @@ func TestWhoSeesWhichUsage(t *testing.T) {
 		return tx.Usage().Insert(ctx, all)
 	})
 	for name, c := range map[string]struct {
-		ctx    context.Context
-		filter berth.UsageFilter
-		want   int
+		workspace string
+		role      berth.Role
+		filter    berth.UsageFilter
+		want      int
 	}{
-		"a guest sees its own calls":          {h.as(home, berth.RoleInference), berth.UsageFilter{}, 2},
-		"a guest cannot ask for another's":    {h.as(home, berth.RoleInference), berth.UsageFilter{KeyID: "key_other", WorkspaceID: away}, 2},
-		"an admin sees its workspace":         {h.admin(), berth.UsageFilter{}, 3},
-		"an admin asks for a key":             {h.admin(), berth.UsageFilter{KeyID: "key_other"}, 1},
-		"an admin cannot leave its workspace": {h.admin(), berth.UsageFilter{WorkspaceID: away}, 3},
-		"an owner acts in one workspace, too": {h.as(away, berth.RoleOwner), berth.UsageFilter{}, 1},
-		"by deployment":                       {h.admin(), berth.UsageFilter{DeployedModel: "a"}, 2},
-		"by time":                             {h.admin(), berth.UsageFilter{From: h.now().Add(time.Hour), To: h.now().Add(2 * time.Hour)}, 1},
-		"another workspace's deployment":      {h.admin(), berth.UsageFilter{DeployedModel: "c"}, 0},
+		"a guest sees its own calls":          {home, berth.RoleInference, berth.UsageFilter{}, 2},
+		"a guest cannot ask for another's":    {home, berth.RoleInference, berth.UsageFilter{KeyID: "key_other", WorkspaceID: away}, 2},
+		"an admin sees its workspace":         {home, berth.RoleAdmin, berth.UsageFilter{}, 3},
+		"an admin asks for a key":             {home, berth.RoleAdmin, berth.UsageFilter{KeyID: "key_other"}, 1},
+		"an admin cannot leave its workspace": {home, berth.RoleAdmin, berth.UsageFilter{WorkspaceID: away}, 3},
+		"an owner acts in one workspace, too": {away, berth.RoleOwner, berth.UsageFilter{}, 1},
+		"by deployment":                       {home, berth.RoleAdmin, berth.UsageFilter{DeployedModel: "a"}, 2},
+		"by time":                             {home, berth.RoleAdmin, berth.UsageFilter{From: h.now().Add(time.Hour), To: h.now().Add(2 * time.Hour)}, 1},
+		"another workspace's deployment":      {home, berth.RoleAdmin, berth.UsageFilter{DeployedModel: "c"}, 0},
 	} {
-		records, err := h.usage.Records(c.ctx, c.filter, "", 100)
+		ctx := h.as(c.workspace, c.role)
+		records, err := h.usage.Records(ctx, c.filter, "", 100)
 		must(t, err)
-		totals, err := h.usage.Totals(c.ctx, c.filter, nil)
+		totals, err := h.usage.Totals(ctx, c.filter, nil)
 		must(t, err)
 		var calls, input int64
 		for _, row := range totals {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/api"
@@ -51,6 +52,11 @@ func (s *Server) listLogs(ctx context.Context, r *http.Request) (any, error) {
 	replicas, err := s.Deployments.Replicas(ctx, r.PathValue("id"))
 	if err != nil {
 		return nil, err
+	}
+	// The engines of a pool work for other workspaces too.
+	shared := slices.ContainsFunc(replicas, func(p berth.Replica) bool { return p.PoolID != "" })
+	if shared && !berth.CallerFrom(ctx).May(berth.RoleOwner) {
+		return nil, berth.Errorf(berth.CodeForbidden, "Access denied. The engines of a pool are shared; ask an owner for their logs.")
 	}
 	out := api.LogList{Logs: make([]api.Log, 0, len(replicas))}
 	for _, p := range replicas {

@@ -113,7 +113,7 @@ func (s *Server) model(ctx context.Context, m berth.Model) api.Model {
 	for _, p := range m.Plans {
 		out.Plans = append(out.Plans, string(p))
 	}
-	for _, spec := range s.Deployments.SpecsOf(&m) {
+	for _, spec := range s.Deployments.SpecsOf(s.weights(ctx, &m)) {
 		out.Specs = append(out.Specs, api.Spec{
 			Name: spec.Name, Type: string(spec.Type), Threads: spec.Replica.Threads, MemoryBytes: spec.Replica.MemoryBytes,
 			Accelerators: spec.Replica.Accelerators, Slots: spec.Slots, ContextLength: spec.ContextLength,
@@ -124,6 +124,18 @@ func (s *Server) model(ctx context.Context, m berth.Model) api.Model {
 		out.Calibration = &api.Calibration{InputTPM: m.Calibration.InputTPM, OutputTPM: m.Calibration.OutputTPM, Declared: m.Calibration.Declared}
 	}
 	return out
+}
+
+// weights is the model whose specs m is sold on: an adapter's base.
+func (s *Server) weights(ctx context.Context, m *berth.Model) *berth.Model {
+	if m.Base == "" {
+		return m
+	}
+	base, err := s.Models.Get(ctx, m.Base)
+	if err != nil {
+		return m
+	}
+	return &base
 }
 
 func (s *Server) listSpecs(context.Context, *http.Request) (any, error) {

@@ -101,8 +101,18 @@ type operation func(ctx context.Context, r *http.Request) (any, error)
 // envelope.
 func (s *Server) native(pattern string, op operation) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		s.answer(w, r, op, func(id string, v any) any { return api.Envelope[any]{RequestID: id, Output: v} })
+		s.answer(w, r, synchronous(op), func(id string, v any) any { return api.Envelope[any]{RequestID: id, Output: v} })
 	})
+}
+
+// synchronous refuses requests for the asynchronous task API (api.md 2.1).
+func synchronous(op operation) operation {
+	return func(ctx context.Context, r *http.Request) (any, error) {
+		if strings.EqualFold(r.Header.Get("X-DashScope-Async"), "enable") {
+			return nil, berth.Errorf(berth.CodeForbidden, "Current user api does not support asynchronous calls.")
+		}
+		return op(ctx, r)
+	}
 }
 
 // own mounts an operation of ours: its value is the body.

@@ -18,6 +18,7 @@ var poolTable = newTable("pools", "pool", func(p *berth.Pool) []column {
 		{"max", &p.Max},
 		{"min", &p.Min},
 		{"idle_since", instant{&p.IdleSince}},
+		{"grew_at", instant{&p.GrewAt}},
 		{"created_at", instant{&p.CreatedAt}},
 	}
 })

@@ -79,6 +79,7 @@ CREATE TABLE pools (
     max        INTEGER NOT NULL,
     min        INTEGER NOT NULL,
     idle_since INTEGER NOT NULL,
+    grew_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
 

@@ -1,0 +1,55 @@
+package berth
+
+import "context"
+
+// HoldReplicas places count replicas like the given one, takes their hardware and
+// writes them for the reconciler to start: all of them or none, as the transaction
+// goes. [CodeNoCapacity] as [Place] says it. Remote engines hold nothing.
+func HoldReplicas(ctx context.Context, tx Tx, like Replica, count int64, engine EngineTraits, newID func(string) string, heldBy func(Hold) string) error {
+	if engine.Remote {
+		for range count {
+			like.ID = newID("rep_")
+			if err := tx.Replicas().Insert(ctx, like); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	nodes, err := tx.Nodes().List(ctx)
+	if err != nil {
+		return err
+	}
+	taken, err := tx.Nodes().Holds(ctx)
+	if err != nil {
+		return err
+	}
+	placements, err := Place(nodes, taken, like.Spec, count, heldBy)
+	if err != nil {
+		return err
+	}
+	holds := make([]Hold, 0, len(placements))
+	for _, p := range placements {
+		like.ID, like.NodeID = newID("rep_"), p.NodeID
+		if err := tx.Replicas().Insert(ctx, like); err != nil {
+			return err
+		}
+		holds = append(holds, Hold{
+			ID: newID("hold_"), NodeID: p.NodeID, ReplicaID: like.ID, DeploymentID: like.DeploymentID, PoolID: like.PoolID,
+			Held: p.Held, GPUs: p.GPUs,
+		})
+	}
+	return tx.Nodes().Hold(ctx, versionsOf(nodes, holds), holds)
+}
+
+// versionsOf returns the versions of the nodes that holds are about.
+func versionsOf(nodes []Node, holds []Hold) map[string]int64 {
+	versions := map[string]int64{}
+	for _, n := range nodes {
+		for _, h := range holds {
+			if h.NodeID == n.ID {
+				versions[n.ID] = n.Version
+			}
+		}
+	}
+	return versions
+}
