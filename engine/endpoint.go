@@ -64,6 +64,10 @@ func (endpoint) Ready(ctx context.Context, client *http.Client, e Endpoint, _ La
 		path = "/v1/models"
 	}
 	_, err = ask(ctx, client, e, http.MethodGet, path, nil)
+	var refused *refusal
+	if errors.As(err, &refused) && (refused.status == http.StatusUnauthorized || refused.status == http.StatusForbidden) {
+		return fmt.Errorf("%w: %w; add the model again with a key that may list its models", ErrPermanent, err)
+	}
 	return err
 }
 

@@ -69,9 +69,19 @@ func ask(ctx context.Context, client *http.Client, e Endpoint, method, path stri
 	case err != nil:
 		return nil, fmt.Errorf("read the engine's answer: %w", err)
 	case response.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the engine answered %d: %s", response.StatusCode, errorMessage(answer))
+		return nil, &refusal{status: response.StatusCode, message: errorMessage(answer)}
 	}
 	return answer, nil
+}
+
+// refusal is an answer other than 200.
+type refusal struct {
+	status  int
+	message string
+}
+
+func (r *refusal) Error() string {
+	return fmt.Sprintf("the engine answered %d: %s", r.status, r.message)
 }
 
 // errorMessage finds the sentence in an error body: OpenAI's {"error":{"message"}},

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	berth "github.com/berthhq/berth"
 )
@@ -18,13 +19,12 @@ func (l *Loop) act(ctx context.Context, a Action) (bool, error) {
 		return l.alone(a.Replica, func() error { return l.remove(ctx, a.Replica) })
 	case Lost:
 		r := a.Replica
-		l.forget(r.Nonce)
-		r.State, r.Nonce, r.PID, r.StartTime, r.URL = berth.ReplicaPending, "", 0, 0, ""
+		l.lose(&r)
 		return true, l.update(ctx, r)
 	case Drain:
-		r := a.Replica
-		r.State, r.DrainFrom = berth.ReplicaDraining, l.opt.Now()
-		return true, l.update(ctx, r)
+		return true, l.drain(ctx, a.Replica)
+	case Grow:
+		return l.grow(ctx, a.Pool)
 	case SetDeployment:
 		return true, l.setDeployment(ctx, a)
 	case Cut:
@@ -83,6 +83,97 @@ func (l *Loop) remove(ctx context.Context, r berth.Replica) error {
 		}
 		return tx.Replicas().Delete(ctx, r.ID)
 	})
+}
+
+// drain takes a replica out of routing, unless a purchase has counted on it since the
+// plan was made.
+func (l *Loop) drain(ctx context.Context, r berth.Replica) error {
+	return l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+		if r.PoolID != "" {
+			wanted, err := l.wanted(ctx, tx, r)
+			if err != nil || wanted {
+				return err
+			}
+		}
+		r.State, r.DrainFrom = berth.ReplicaDraining, l.opt.Now()
+		if err := tx.Replicas().Update(ctx, r); err != nil {
+			return err
+		}
+		_, err := tx.Route(ctx)
+		return err
+	})
+}
+
+// wanted reports whether the lanes of r's pool, as they are now, need r.
+func (l *Loop) wanted(ctx context.Context, tx berth.Tx, r berth.Replica) (bool, error) {
+	want, have, err := l.lanes(ctx, tx, r.PoolID)
+	superfluous := slices.ContainsFunc(berth.Superfluous(want, have), func(s berth.Replica) bool { return s.ID == r.ID })
+	return !superfluous, err
+}
+
+// lanes returns what the lanes of a pool should be and the replicas that there are.
+func (l *Loop) lanes(ctx context.Context, tx berth.Tx, poolID string) ([]berth.LaneWant, []berth.Replica, error) {
+	pool, err := tx.Pools().Get(ctx, poolID)
+	if err != nil {
+		return nil, nil, err
+	}
+	members, err := tx.Pools().Members(ctx, poolID)
+	if err != nil {
+		return nil, nil, err
+	}
+	have, err := tx.Replicas().OfPool(ctx, poolID)
+	return pool.Lanes(members, l.traits(pool.Engine)), have, err
+}
+
+func (l *Loop) traits(engineName string) berth.EngineTraits {
+	if d, ok := l.opt.Drivers[engineName]; ok {
+		return d.Traits()
+	}
+	return berth.EngineTraits{}
+}
+
+// grow adds what the lanes of a pool miss. What cannot be placed is tried again after
+// [GrowPause].
+func (l *Loop) grow(ctx context.Context, pool berth.Pool) (bool, error) {
+	grown := false
+	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+		grown = false
+		want, have, err := l.lanes(ctx, tx, pool.ID)
+		if err != nil {
+			return err
+		}
+		missing := berth.Missing(want, have)
+		if len(missing) == 0 {
+			return nil
+		}
+		pool.GrewAt = l.opt.Now()
+		if err := tx.Pools().Update(ctx, pool); err != nil {
+			return err
+		}
+		for _, lane := range missing {
+			like := berth.Replica{
+				PoolID: pool.ID, Lane: lane.Lane, Engine: pool.Engine, ModelName: pool.ModelName,
+				Spec: pool.Spec, Adapters: lane.Adapters, State: berth.ReplicaPending, CreatedAt: l.opt.Now(),
+			}
+			err := berth.HoldReplicas(ctx, tx, like, lane.Replicas, l.traits(pool.Engine), l.opt.NewID, func(h berth.Hold) string { return h.DeploymentID + h.PoolID })
+			if berth.CodeOf(err) == berth.CodeNoCapacity {
+				l.opt.Logger.Warn("pool cannot grow back", "pool", pool.ID, "model", pool.ModelName, "lane", lane.Lane, "reason", err)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			grown = true
+		}
+		return nil
+	})
+	return grown, err
+}
+
+// lose makes a replica whose engine is gone without a fault pending again.
+func (l *Loop) lose(r *berth.Replica) {
+	l.forget(r.Nonce)
+	r.State, r.Nonce, r.PID, r.StartTime, r.URL = berth.ReplicaPending, "", 0, 0, ""
 }
 
 func (l *Loop) forget(nonce string) {

@@ -27,8 +27,11 @@ type Options struct {
 	Traffic Traffic
 	// Publish makes the gateway take the newest routing.
 	Publish func(ctx context.Context) error
-	// Verify compares a model's file with what was added, before each start.
-	Verify   func(ctx context.Context, f berth.ModelFile) error
+	// Verify compares a model's file with what was added, before each start, and returns
+	// it as it is now. A [berth.CodeInvalid] means that it is another file.
+	Verify func(ctx context.Context, f berth.ModelFile) (berth.ModelFile, error)
+	// Alive reports whether a process that an earlier Berth started still exists.
+	Alive    func(pid, startTime int64) bool
 	Prober   Prober
 	Now      func() time.Time
 	NewID    func(prefix string) string
@@ -37,7 +40,8 @@ type Options struct {
 
 	Backoff      time.Duration // first wait after a failure; default 1 s
 	StartTimeout time.Duration // from start to the first answer; default 5 min
-	Grace        time.Duration // of calls on what goes away; default 30 s
+	Grace        time.Duration // of calls of a deployment that is deleted; default 30 s
+	Drain        time.Duration // of calls on a replica that another replaces; default 30 min
 	StopGrace    time.Duration // between asking an engine to end and forcing it; default 5 s
 }
 
@@ -66,6 +70,7 @@ type report struct {
 	instance         engine.Instance
 	err              error
 	done             bool // the task is over
+	gone             bool // the engine was stopped because of what is reported
 }
 
 type reportKind int
@@ -83,6 +88,7 @@ func New(opt Options) *Loop {
 	defaultTo(&opt.Backoff, time.Second)
 	defaultTo(&opt.StartTimeout, 5*time.Minute)
 	defaultTo(&opt.Grace, 30*time.Second)
+	defaultTo(&opt.Drain, 30*time.Minute)
 	defaultTo(&opt.StopGrace, 5*time.Second)
 	return &Loop{
 		opt: opt, wake: make(chan struct{}, 1), reports: make(chan report),
@@ -139,6 +145,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 			l.take(report{replicaID: e.ReplicaID, nonce: e.Nonce, kind: reportExit, err: exitError(e)})
 		}
+		l.takeWaiting(exits)
 		next, err := l.pass(ctx)
 		if err != nil && ctx.Err() == nil {
 			l.opt.Logger.Error("reconcile pass failed; trying again in 1 s", "error", err)
@@ -147,6 +154,24 @@ func (l *Loop) Run(ctx context.Context) error {
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(max(0, next.Sub(l.opt.Now())))
+		}
+	}
+}
+
+// takeWaiting takes what else has been reported, so that many engines that start at
+// once cost few passes.
+func (l *Loop) takeWaiting(exits <-chan engine.Exit) {
+	for {
+		select {
+		case r := <-l.reports:
+			l.take(r)
+		case e, ok := <-exits:
+			if !ok {
+				return
+			}
+			l.take(report{replicaID: e.ReplicaID, nonce: e.Nonce, kind: reportExit, err: exitError(e)})
+		default:
+			return
 		}
 	}
 }
@@ -199,17 +224,20 @@ func (l *Loop) observe(ctx context.Context) (State, error) {
 		running[i.ReplicaID] = i.Nonce
 	}
 	s := State{
-		Now: l.opt.Now(), Grace: l.opt.Grace, Engines: map[string]berth.EngineTraits{}, InFlight: l.opt.Traffic.InFlight,
+		Now: l.opt.Now(), Grace: l.opt.Grace, Drain: l.opt.Drain, Engines: map[string]berth.EngineTraits{}, InFlight: l.opt.Traffic.InFlight,
 		Running: func(r *berth.Replica) bool {
 			if _, busy := l.tasks[r.ID]; busy || r.Nonce != "" && running[r.ID] == r.Nonce {
 				return true
 			}
+			// An engine of this life is there until its exit is booked, since only that says
+			// why it went; a remote one until it was stopped.
 			_, _, ok := l.Address(r)
-			return ok && l.isRemote(r)
+			return ok
 		},
 	}
-	for name, d := range l.opt.Drivers {
-		s.Engines[name] = d.Traits()
+	s.Ending = func(r *berth.Replica) bool { return r.PID > 0 && l.opt.Alive(r.PID, r.StartTime) }
+	for name := range l.opt.Drivers {
+		s.Engines[name] = l.traits(name)
 	}
 	err := l.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
 		if s.Deployments, _, err = tx.Deployments().List(ctx, berth.DeploymentFilter{}); err != nil {
@@ -225,11 +253,6 @@ func (l *Loop) observe(ctx context.Context) (State, error) {
 		return err
 	})
 	return s, err
-}
-
-func (l *Loop) isRemote(r *berth.Replica) bool {
-	d, ok := l.opt.Drivers[r.Engine]
-	return ok && d.Traits().Remote
 }
 
 // task is a start or stop under way; a start can be cancelled.

@@ -22,8 +22,12 @@ type State struct {
 	Running func(r *berth.Replica) bool
 	// InFlight returns the running calls of a deployment on a replica; "" means any.
 	InFlight func(deploymentID, replicaID string) int
-	// Grace is how long calls of something that goes away may run on.
-	Grace time.Duration
+	// Ending reports whether an engine that an earlier Berth started is still on its way
+	// out: until it is gone its replica is left alone, for its hardware is in use.
+	Ending func(r *berth.Replica) bool
+	// Grace is how long calls of a deployment that is deleted may run on, Drain those on a
+	// replica that another takes the place of.
+	Grace, Drain time.Duration
 }
 
 // Action is one step towards agreement, to be taken in the order given.
@@ -38,6 +42,8 @@ type (
 	Lost struct{ Replica berth.Replica }
 	// Drain takes a replica out of routing.
 	Drain struct{ Replica berth.Replica }
+	// Grow adds the replicas that the lanes of a pool miss, where they can be placed.
+	Grow struct{ Pool berth.Pool }
 	// Stop ends the engine of a replica.
 	Stop struct{ Replica berth.Replica }
 	// Remove forgets a replica whose engine is measured gone and frees its hardware.
@@ -61,6 +67,7 @@ type (
 func (Start) action()         {}
 func (Lost) action()          {}
 func (Drain) action()         {}
+func (Grow) action()          {}
 func (Stop) action()          {}
 func (Remove) action()        {}
 func (SetDeployment) action() {}
@@ -70,6 +77,10 @@ func (RemovePool) action()    {}
 
 // DrainPoll is how often a draining replica is looked at.
 const DrainPoll = 100 * time.Millisecond
+
+// GrowPause is the wait after a replica of a lane was given up, or could not be placed,
+// before another takes its place.
+const GrowPause = time.Minute
 
 // planner collects the actions of one pass.
 type planner struct {
@@ -135,6 +146,8 @@ func (p *planner) wantsDedicated(r *berth.Replica) bool {
 func (p *planner) replica(r *berth.Replica, wanted bool) {
 	running := p.Running(r)
 	switch {
+	case !running && p.Ending(r):
+		p.wake(p.Now.Add(DrainPoll))
 	case r.State == berth.ReplicaDraining:
 		p.drained(r, running)
 	case r.State == berth.ReplicaStopping:
@@ -164,7 +177,11 @@ func (p *planner) gone(r *berth.Replica, running bool) {
 
 // drained ends a draining replica when its calls have ended or had their time.
 func (p *planner) drained(r *berth.Replica, running bool) {
-	over := !p.Now.Before(r.DrainFrom.Add(p.Grace))
+	grace := p.Grace
+	if r.PoolID != "" {
+		grace = p.State.Drain
+	}
+	over := !p.Now.Before(r.DrainFrom.Add(grace))
 	// A call may have been routed just before the replica was taken out.
 	idle := p.InFlight("", r.ID) == 0 && !p.Now.Before(r.DrainFrom.Add(DrainPoll))
 	if !running || over || idle {
@@ -177,6 +194,7 @@ func (p *planner) drained(r *berth.Replica, running bool) {
 // pool brings a pool's lanes towards what its members need.
 func (p *planner) pool(pool *berth.Pool) {
 	members, replicas := p.members[pool.ID], p.owned[pool.ID]
+	want := pool.Lanes(members, p.Engines[pool.Engine])
 	superfluous := map[string]bool{}
 	switch lingers := p.Now.Before(pool.IdleSince.Add(berth.PoolLinger)); {
 	case len(members) == 0 && pool.IdleSince.IsZero():
@@ -187,33 +205,42 @@ func (p *planner) pool(pool *berth.Pool) {
 	case len(members) == 0 && len(replicas) == 0:
 		p.do(RemovePool{*pool})
 	default:
-		want := pool.Lanes(members, p.Engines[pool.Engine])
 		for _, r := range berth.Superfluous(want, replicas) {
 			superfluous[r.ID] = true
 		}
 	}
+	missing := berth.Missing(want, replicas)
 	for i := range replicas {
 		r := &replicas[i]
-		failed := r.State == berth.ReplicaFailed && !p.explains(r, members)
-		p.replica(r, !superfluous[r.ID] && !failed)
+		// One that was given up stays to be seen, and to explain a member's fate, until its
+		// lane is whole without it.
+		forget := r.State == berth.ReplicaFailed && !slices.ContainsFunc(missing, func(w berth.LaneWant) bool { return w.Lane == r.Lane })
+		p.replica(r, !superfluous[r.ID] && !forget)
+	}
+	if len(missing) > 0 {
+		p.grow(pool, replicas)
 	}
 }
 
-// explains reports whether a member's fate still hangs on a replica that was given up,
-// so that its reason must not be forgotten yet.
-func (p *planner) explains(r *berth.Replica, members []berth.Member) bool {
-	return slices.ContainsFunc(members, func(m berth.Member) bool { return serves(r, m) })
+// grow makes up for replicas that were given up, after a pause: what failed just now
+// would fail again.
+func (p *planner) grow(pool *berth.Pool, replicas []berth.Replica) {
+	at := pool.GrewAt.Add(GrowPause)
+	for _, r := range replicas {
+		if n := len(r.Failures); r.State == berth.ReplicaFailed && n > 0 {
+			at = latest(at, r.Failures[n-1].Add(GrowPause))
+		}
+	}
+	if p.Now.Before(at) {
+		p.wake(at)
+		return
+	}
+	p.do(Grow{*pool})
 }
 
-// serves reports whether calls of the member go to the replica's lane.
-func serves(r *berth.Replica, m berth.Member) bool {
-	switch r.Lane {
-	case berth.LaneBase:
-		return m.Plan == berth.PlanPTU
-	case berth.LaneLoRA:
-		return m.Plan == berth.PlanLoRA && r.HasAdapter(m.Adapter.Digest) >= 0
-	case berth.LaneMixed:
-		return m.Plan == berth.PlanPTU || r.HasAdapter(m.Adapter.Digest) >= 0
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-	return false
+	return b
 }

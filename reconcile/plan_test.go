@@ -16,9 +16,10 @@ var t0 = time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)
 // world is a state that tests fill, in which every replica with a nonce runs.
 func world() State {
 	return State{
-		Now: t0, Grace: 30 * time.Second, Engines: map[string]berth.EngineTraits{"llamacpp": {Adapters: true}},
+		Now: t0, Grace: 30 * time.Second, Drain: 30 * time.Minute, Engines: map[string]berth.EngineTraits{"llamacpp": {Adapters: true}},
 		Running:  func(r *berth.Replica) bool { return r.Nonce != "" },
 		InFlight: func(string, string) int { return 0 },
+		Ending:   func(*berth.Replica) bool { return false },
 	}
 }
 
@@ -29,7 +30,11 @@ func mu(status berth.Status, n int64) berth.Deployment {
 
 func own(id string, state berth.ReplicaState) berth.Replica {
 	r := berth.Replica{ID: id, DeploymentID: "d", Lane: berth.LaneDedicated, Engine: "llamacpp", State: state}
-	if state != berth.ReplicaPending && state != berth.ReplicaFailed {
+	switch state {
+	case berth.ReplicaPending:
+	case berth.ReplicaFailed:
+		r.Failures = []time.Time{t0}
+	default:
 		r.Nonce = "run_" + id
 	}
 	return r
@@ -46,6 +51,8 @@ func sentence(actions []Action) string {
 			words = append(words, "lost "+a.Replica.ID)
 		case Drain:
 			words = append(words, "drain "+a.Replica.ID)
+		case Grow:
+			words = append(words, "grow "+a.Pool.ID)
 		case Stop:
 			words = append(words, "stop "+a.Replica.ID)
 		case Remove:
@@ -192,6 +199,26 @@ func TestPlanOfAPool(t *testing.T) {
 			[]berth.Deployment{lora("x", "RUNNING")}, []berth.Member{joined("x", words)},
 			[]berth.Replica{lane("a", "ready", words), lane("b", "failed", shout)}, time.Time{}, "remove b",
 		},
+		"a lane that lost a replica waits a minute": {
+			[]berth.Deployment{lora("x", "RUNNING")}, []berth.Member{joined("x", words)},
+			[]berth.Replica{lane("a", "ready", shout), lane("b", "failed", words)}, time.Time{}, "x gave_up 0",
+		},
+		"and grows back then": {
+			[]berth.Deployment{lora("x", "PENDING"), lora("y", "RUNNING")}, []berth.Member{joined("x", words), joined("y", shout)},
+			[]berth.Replica{lane("a", "ready", shout), func() berth.Replica {
+				r := lane("b", "failed", words, shout)
+				r.Failures = []time.Time{t0.Add(-GrowPause)}
+				return r
+			}()}, time.Time{}, "x gave_up 0, grow p",
+		},
+		"an engine of an earlier life is left alone": {
+			[]berth.Deployment{lora("x", "RUNNING")}, []berth.Member{joined("x", words)},
+			[]berth.Replica{func() berth.Replica {
+				r := lane("ending", "ready", words)
+				r.Nonce = ""
+				return r
+			}()}, time.Time{}, "x 0",
+		},
 		"the last member left": {nil, nil, []berth.Replica{lane("a", "ready", words)}, time.Time{}, "idle p"},
 		"a pool lingers":       {nil, nil, []berth.Replica{lane("a", "ready", words)}, t0.Add(-59 * time.Second), ""},
 		"a pool ends":          {nil, nil, []berth.Replica{lane("a", "ready", words)}, t0.Add(-60 * time.Second), "drain a"},
@@ -202,6 +229,7 @@ func TestPlanOfAPool(t *testing.T) {
 			s := world()
 			s.Pools = []berth.Pool{{ID: "p", Engine: "llamacpp", IdleSince: c.idle}}
 			s.Deployments, s.Members, s.Replicas = c.deployments, c.members, c.replicas
+			s.Ending = func(r *berth.Replica) bool { return r.ID == "ending" }
 			actions, _ := Plan(s)
 			if got := sentence(actions); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -26,9 +27,7 @@ func (p Prober) wait(ctx context.Context, d engine.Driver, e engine.Endpoint, l 
 	pause := p.Pause
 	defaultTo(&pause, 50*time.Millisecond)
 	for {
-		try, cancel := context.WithTimeout(ctx, 10*time.Second)
-		err := d.Ready(try, p.Client, e, l)
-		cancel()
+		err := d.Ready(ctx, p.Client, e, l)
 		if err == nil || errors.Is(err, engine.ErrPermanent) {
 			return err
 		}
@@ -45,7 +44,7 @@ func (p Prober) wait(ctx context.Context, d engine.Driver, e engine.Endpoint, l 
 func (l *Loop) start(ctx context.Context, r berth.Replica) error {
 	r.State, r.Nonce, r.StartedAt = berth.ReplicaStarting, l.opt.NewNonce(), l.opt.Now()
 	r.PID, r.StartTime, r.URL = 0, 0, ""
-	launch, err := l.launch(ctx, r)
+	launch, files, err := l.launch(ctx, r)
 	if berth.CodeOf(err) == berth.CodeNotFound {
 		err = fmt.Errorf("%w: the model %s is not in the catalogue any more", engine.ErrPermanent, r.ModelName)
 		return l.opt.Store.Tx(ctx, func(tx berth.Tx) error { return l.bookFailure(ctx, tx, r, err) })
@@ -60,19 +59,31 @@ func (l *Loop) start(ctx context.Context, r berth.Replica) error {
 	ctx, cancel := context.WithCancel(l.ctx)
 	l.begin(r.ID, task{cancel: cancel}, func() {
 		defer cancel()
-		l.bringUp(ctx, launch)
+		l.bringUp(ctx, launch, files)
 	})
 	return nil
 }
 
-// launch collects what the driver needs to know.
-func (l *Loop) launch(ctx context.Context, r berth.Replica) (engine.Launch, error) {
+// launch collects what the driver needs to know, and the files that must be as they were.
+func (l *Loop) launch(ctx context.Context, r berth.Replica) (engine.Launch, []berth.Model, error) {
+	var files []berth.Model
 	launch := engine.Launch{
 		ReplicaID: r.ID, Nonce: r.Nonce, NodeID: r.NodeID, Engine: r.Engine,
 		Spec: r.Spec, Adapters: r.Adapters, Held: r.Spec.Replica,
 	}
 	err := l.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
-		if launch.Model, err = tx.Models().Get(ctx, r.ModelName); err != nil {
+		name := r.ModelName
+		if r.PoolID != "" {
+			pool, err := tx.Pools().Get(ctx, r.PoolID)
+			if err != nil {
+				return err
+			}
+			name = pool.ModelName // the model that the replica was bought for may be gone
+		}
+		if launch.Model, err = tx.Models().Get(ctx, name); err != nil {
+			return err
+		}
+		if files, err = filesOf(ctx, tx, launch); err != nil {
 			return err
 		}
 		holds, err := tx.Nodes().Holds(ctx)
@@ -83,18 +94,38 @@ func (l *Loop) launch(ctx context.Context, r berth.Replica) (engine.Launch, erro
 		}
 		return err
 	})
-	return launch, err
+	return launch, files, err
+}
+
+// filesOf returns the models whose files an engine will read: the weights and, by their
+// digests, the adapters.
+func filesOf(ctx context.Context, tx berth.Tx, launch engine.Launch) ([]berth.Model, error) {
+	files := []berth.Model{launch.Model}
+	models, err := tx.Models().List(ctx)
+	for _, m := range models {
+		if slices.Contains(launch.Adapters, berth.AdapterRef{Digest: m.File.Digest, Path: m.File.Path}) {
+			files = append(files, m)
+		}
+	}
+	return files, err
 }
 
 // bringUp runs beside the loop from the start of an engine to its first answer. ctx
 // ends when the engine is gone or not wanted any more.
-func (l *Loop) bringUp(ctx context.Context, launch engine.Launch) {
+func (l *Loop) bringUp(ctx context.Context, launch engine.Launch, files []berth.Model) {
 	failed := func(err error) {
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			err = errUnwanted
+		}
 		l.report(report{replicaID: launch.ReplicaID, nonce: launch.Nonce, kind: reportFailed, err: err, done: true})
 	}
 	driver, ok := l.opt.Drivers[launch.Engine]
 	if !ok {
 		failed(fmt.Errorf("%w: the engine %q is not known to this server", engine.ErrPermanent, launch.Engine))
+		return
+	}
+	if err := l.verify(ctx, files); err != nil {
+		failed(err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.opt.StartTimeout)
@@ -106,23 +137,50 @@ func (l *Loop) bringUp(ctx context.Context, launch engine.Launch) {
 	}
 	l.report(report{replicaID: launch.ReplicaID, nonce: launch.Nonce, kind: reportStarted, instance: instance})
 	if err := l.opt.Prober.wait(ctx, driver, instance.Endpoint, launch); err != nil {
-		if errors.Is(context.Cause(ctx), context.Canceled) {
-			err = errUnwanted
-		}
 		failed(err)
 		return
 	}
 	l.report(report{replicaID: launch.ReplicaID, nonce: launch.Nonce, kind: reportReady, done: true})
 }
 
-// launchOn checks the files and starts the engine, unless it is somebody else's.
+// verify compares the files with what was added. Only another content is permanent; a
+// file that is not there may be on a disk that is mounted late. What only moved or was
+// touched is remembered, so that it is not read again at the next start.
+func (l *Loop) verify(ctx context.Context, files []berth.Model) error {
+	for _, m := range files {
+		if m.File.Path == "" {
+			continue
+		}
+		now, err := l.opt.Verify(ctx, m.File)
+		if berth.CodeOf(err) == berth.CodeInvalid {
+			return fmt.Errorf("%w: %w", engine.ErrPermanent, err)
+		}
+		if err != nil {
+			return err
+		}
+		if now == m.File {
+			continue
+		}
+		err = l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+			kept, err := tx.Models().Get(ctx, m.Name)
+			if err != nil || kept.File.Digest != now.Digest {
+				return err
+			}
+			kept.File = now
+			return tx.Models().Update(ctx, kept)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// launchOn starts the engine, unless it is somebody else's.
 func (l *Loop) launchOn(ctx context.Context, driver engine.Driver, launch engine.Launch) (engine.Instance, error) {
 	if remote, ok := driver.(engine.Remote); ok {
 		e, err := remote.Endpoint(launch)
 		return engine.Instance{ReplicaID: launch.ReplicaID, Nonce: launch.Nonce, Endpoint: e}, err
-	}
-	if err := l.opt.Verify(ctx, launch.Model.File); err != nil {
-		return engine.Instance{}, fmt.Errorf("%w: %w", engine.ErrPermanent, err)
 	}
 	return l.opt.Runner.Start(ctx, launch)
 }

@@ -50,7 +50,7 @@ func (p *planner) lane(d *berth.Deployment) ([]berth.Replica, int64) {
 	}
 	var serving []berth.Replica
 	for _, r := range p.owned[d.PoolID] {
-		if serves(&r, members[i]) {
+		if r.Serves(members[i]) {
 			serving = append(serving, r)
 		}
 	}
@@ -75,7 +75,8 @@ func (p *planner) deployment(d *berth.Deployment) {
 	s := p.strengthOf(d)
 	set := SetDeployment{ID: d.ID, ReadyCapacity: s.ready * d.BaseCapacity}
 	if d.PoolID != "" {
-		set.ReadyCapacity = min(s.ready, 1) * d.Capacity
+		// A lane that is not whole serves less than was sold, and shows it.
+		set.ReadyCapacity = min(s.ready, s.needed) * d.Capacity / max(s.needed, 1)
 	}
 	switch {
 	case s.live == 0:

@@ -21,7 +21,9 @@ func (l *Loop) take(r report) {
 	if r.kind == reportStopped {
 		if r.err != nil {
 			l.opt.Logger.Error("engine not stopped; trying again", "replica", r.replicaID, "error", r.err)
+			return
 		}
+		l.forget(r.nonce)
 		return // the plan sees that it is gone
 	}
 	l.noted = append(l.noted, r)
@@ -42,6 +44,10 @@ func (l *Loop) bookAll(ctx context.Context) error {
 // book writes one report. Reports about another start of the replica than the present
 // one change nothing.
 func (l *Loop) book(ctx context.Context, rep report) error {
+	if rep.kind == reportFailed && !rep.gone && l.stillRuns(rep) {
+		l.endFailed(rep)
+		return nil
+	}
 	if rep.kind == reportStarted {
 		l.mu.Lock()
 		l.endpoints[rep.nonce] = rep.instance.Endpoint
@@ -61,7 +67,7 @@ func (l *Loop) book(ctx context.Context, rep report) error {
 		}
 		return nil
 	})
-	if !found {
+	if err == nil && (!found || rep.kind == reportExit) {
 		l.forget(rep.nonce)
 	}
 	return err
@@ -80,12 +86,9 @@ func (l *Loop) bookOn(ctx context.Context, tx berth.Tx, r berth.Replica, rep rep
 		l.opt.Logger.Info("engine ready", "replica", r.ID, "pid", r.PID, "after", now.Sub(r.StartedAt))
 	case rep.kind == reportExit && rep.err == nil:
 		return nil // asked for: the plan goes on
-	case rep.kind == reportFailed && errors.Is(rep.err, errUnwanted):
-		return nil // the plan stops it
+	case rep.kind == reportFailed && coming && errors.Is(rep.err, errUnwanted):
+		l.lose(&r) // the plan forgets it, or starts it when it is wanted again
 	case (rep.kind == reportFailed || rep.kind == reportExit) && (coming || serving):
-		if rep.kind == reportFailed && l.stillRuns(r) {
-			return l.stopFailed(ctx, tx, r, rep.err)
-		}
 		return l.bookFailure(ctx, tx, r, rep.err)
 	default:
 		return nil
@@ -97,21 +100,23 @@ func (l *Loop) bookOn(ctx context.Context, tx berth.Tx, r berth.Replica, rep rep
 	return err
 }
 
-func (l *Loop) stillRuns(r berth.Replica) bool {
+func (l *Loop) stillRuns(rep report) bool {
 	return slices.ContainsFunc(l.opt.Runner.Instances(), func(i engine.Instance) bool {
-		return i.ReplicaID == r.ID && i.Nonce == r.Nonce
+		return i.ReplicaID == rep.replicaID && i.Nonce == rep.nonce
 	})
 }
 
-// stopFailed ends an engine that runs but never answered. Its exit would look asked
-// for, so the failure is booked now and the process ended under its old nonce.
-func (l *Loop) stopFailed(ctx context.Context, tx berth.Tx, r berth.Replica, cause error) error {
-	nonce := r.Nonce
-	if err := l.bookFailure(ctx, tx, r, cause); err != nil {
-		return err
-	}
-	l.end(r.ID, nonce)
-	return nil
+// endFailed ends an engine that runs but did not answer, or is not wanted any more. What
+// was reported is booked when the engine is gone: its hardware is not free before, and
+// its exit would look asked for.
+func (l *Loop) endFailed(rep report) {
+	rep.gone, rep.done = true, true
+	l.begin(rep.replicaID, task{}, func() {
+		if err := l.opt.Runner.Stop(l.ctx, rep.replicaID, rep.nonce, l.opt.StopGrace); err != nil {
+			l.opt.Logger.Error("failed engine not stopped", "replica", rep.replicaID, "error", err)
+		}
+		l.report(rep)
+	})
 }
 
 // bookFailure writes a failure of r, tells the deployments that it serves and takes it
@@ -136,38 +141,47 @@ func (l *Loop) fail(r *berth.Replica, cause error) {
 }
 
 // tell writes the failure of a replica into the events of the deployments that it
-// serves, and frees the hardware of one that was given up.
+// serves, and frees the hardware of one that was given up. The reason names paths and
+// the last words of an engine: members of a pool, who do not own it, are not told.
 func (l *Loop) tell(ctx context.Context, tx berth.Tx, r berth.Replica) error {
-	reason := fmt.Sprintf("Replica %s failed: %s.", r.ID, r.Reason)
+	what, then := fmt.Sprintf("Replica %s failed: %s.", r.ID, r.Reason), "It is given up."
+	if r.PoolID != "" {
+		what = fmt.Sprintf("Replica %s of the shared pool failed.", r.ID)
+	}
 	if r.State == berth.ReplicaFailed {
-		reason += " It is given up."
 		if err := tx.Nodes().Release(ctx, r.ID); err != nil {
 			return err
 		}
 	} else {
-		reason += fmt.Sprintf(" It is started again in %s.", r.RestartAt.Sub(l.opt.Now()))
+		then = fmt.Sprintf("It is started again in %s.", r.RestartAt.Sub(l.opt.Now()))
 	}
-	ids := []string{r.DeploymentID}
-	if r.PoolID != "" {
-		ids = nil
-		members, err := tx.Pools().Members(ctx, r.PoolID)
-		if err != nil {
-			return err
-		}
-		for _, m := range members {
-			if serves(&r, m) {
-				ids = append(ids, m.DeploymentID)
-			}
-		}
+	ids, err := served(ctx, tx, r)
+	if err != nil {
+		return err
 	}
 	for _, id := range ids {
 		d, err := tx.Deployments().Get(ctx, id)
 		if err != nil {
 			return err
 		}
-		if err := tx.Events().Append(ctx, d.Event(l.opt.NewID("evt_"), l.opt.Now(), reason)); err != nil {
+		if err := tx.Events().Append(ctx, d.Event(l.opt.NewID("evt_"), l.opt.Now(), what+" "+then)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// served returns the ids of the deployments that a replica serves.
+func served(ctx context.Context, tx berth.Tx, r berth.Replica) ([]string, error) {
+	if r.PoolID == "" {
+		return []string{r.DeploymentID}, nil
+	}
+	members, err := tx.Pools().Members(ctx, r.PoolID)
+	var ids []string
+	for _, m := range members {
+		if r.Serves(m) {
+			ids = append(ids, m.DeploymentID)
+		}
+	}
+	return ids, err
 }

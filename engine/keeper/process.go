@@ -245,3 +245,10 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) error {
 		}
 	}
 }
+
+// Alive reports whether the process of that number and start time still exists, also
+// one that another Berth started. The wiring calls it.
+func Alive(pid, startTime int64) bool {
+	now, err := startTimeOf(int(pid))
+	return err == nil && now == startTime
+}

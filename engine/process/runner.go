@@ -103,7 +103,7 @@ func (r *Runner) start(ctx context.Context, l engine.Launch, port int) (engine.I
 		Endpoint:  engine.Endpoint{URL: fmt.Sprintf("http://%s:%d", at.Host, at.Port), Key: at.Key},
 		StartedAt: startedAt,
 		LogPath:   intent.Log.Path,
-	}, &running{Process: p, runner: r, port: port}, nil
+	}, &running{Process: p, runner: r, port: port, dir: intent.Dir}, nil
 }
 
 // intent says the launch in the keeper's words and makes the directories for it.
@@ -127,6 +127,7 @@ func (r *Runner) intent(l engine.Launch, at engine.Listen) (keeper.Intent, error
 			return keeper.Intent{}, fmt.Errorf("make the replica's directory: %w", err)
 		}
 	}
+	pruneLogs(logs)
 	return keeper.Intent{
 		Nonce:       l.Nonce,
 		Command:     command.Args,
@@ -196,6 +197,7 @@ type running struct {
 	*keeper.Process
 	runner *Runner
 	port   int
+	dir    string // the engine's working directory, which goes with it
 }
 
 var _ engine.Running = (*running)(nil)
@@ -204,5 +206,6 @@ var _ engine.Running = (*running)(nil)
 func (p *running) Wait() (string, time.Time) {
 	exit := p.Exit()
 	p.runner.freePort(p.port)
+	_ = os.RemoveAll(p.dir) // what is left in it is of no use to anybody
 	return reason(exit), exit.At
 }
