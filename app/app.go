@@ -19,6 +19,7 @@ import (
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/config"
 	"github.com/berthhq/berth/engine"
+	"github.com/berthhq/berth/engine/keeper"
 	"github.com/berthhq/berth/engine/process"
 	"github.com/berthhq/berth/gateway"
 	"github.com/berthhq/berth/imports"
@@ -56,6 +57,7 @@ type App struct {
 	routing  *routing
 	services services
 	listener net.Listener
+	prober   *http.Client
 	ownerKey string // of a first start
 	stopping atomic.Bool
 }
@@ -68,9 +70,6 @@ type services struct {
 	usage       *berth.Usage
 	inventory   *berth.Inventory
 }
-
-// shutdownGrace is how long running calls may take after a SIGTERM.
-const shutdownGrace = 30 * time.Second
 
 // New opens the data directory and the store, takes the lock and the port, and loads
 // the catalogue. Nothing is served before Run.
@@ -99,7 +98,10 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if err := a.wire(); err != nil {
 		return nil, err
 	}
-	return a, a.prepare(ctx)
+	if err := a.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // URL is where the server listens.
@@ -129,6 +131,7 @@ func (a *App) wire() error {
 			return string(key), err
 		}},
 	})
+	a.prober = newProber()
 	a.runner = a.newRunner(drivers)
 	a.recorder = meter.New(meter.Options{Store: a.store, Logger: a.opt.Logger})
 	a.gateway = a.newGateway(drivers, hash)
@@ -144,6 +147,18 @@ func (a *App) newRunner(drivers map[string]engine.Driver) engine.Runner {
 		return a.opt.Runner(drivers)
 	}
 	return process.New(process.Config{Executable: a.opt.Executable, Dir: a.dir.path, Drivers: drivers, Now: time.Now})
+}
+
+// newProber returns a client that reaches engines as the gateway does: no proxy, no
+// redirect, nothing link-local.
+func newProber() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:        (&net.Dialer{Timeout: 5 * time.Second, Control: berth.RefuseLinkLocal}).DialContext,
+			DisableCompression: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) berth.KeyHash) *gateway.Gateway {
@@ -164,11 +179,8 @@ func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) ber
 func (a *App) newLoop(drivers map[string]engine.Driver) *reconcile.Loop {
 	return reconcile.New(reconcile.Options{
 		Store: a.store, Runner: a.runner, Drivers: drivers, Traffic: a.gateway, Publish: a.routing.Refresh,
-		Verify: func(ctx context.Context, f berth.ModelFile) error {
-			_, err := imports.Files{}.Verify(ctx, f)
-			return err
-		},
-		Prober: reconcile.Prober{Client: &http.Client{}},
+		Verify: imports.Files{}.Verify, Alive: keeper.Alive, Drain: a.opt.Config.Limits.Call,
+		Prober: reconcile.Prober{Client: a.prober},
 		Now:    time.Now, NewID: newID, NewNonce: func() string { return newID("run_") },
 		Logger: a.opt.Logger, Backoff: a.opt.Backoff, StartTimeout: a.opt.Config.Engines.StartTimeout,
 	})
@@ -205,15 +217,12 @@ func (a *App) zone() *time.Location {
 // the configured models.
 func (a *App) prepare(ctx context.Context) error {
 	ctx = berth.WithCaller(ctx, berth.System())
-	key, err := a.services.keys.Bootstrap(ctx, a.opt.Config.Billing.Currency, a.opt.Config.Billing.TimeZone)
+	err := a.services.keys.Bootstrap(ctx, a.opt.Config.Billing.Currency, a.opt.Config.Billing.TimeZone, func(key string) error {
+		a.ownerKey = key
+		return a.dir.keepOwnerKey(key)
+	})
 	if err != nil {
 		return err
-	}
-	if key != "" {
-		if err := a.dir.keepOwnerKey(key); err != nil {
-			return err
-		}
-		a.ownerKey = key
 	}
 	node, err := detectNode(ctx, a.opt.Config.Node)
 	if err != nil {
@@ -223,66 +232,6 @@ func (a *App) prepare(ctx context.Context) error {
 		return err
 	}
 	return a.addConfiguredModels(ctx)
-}
-
-// Run serves until ctx ends: then no new calls are taken, running ones have 30 s, the
-// engines are stopped and the last usage records are written.
-func (a *App) Run(ctx context.Context) error {
-	a.greet()
-	loopCtx, stopLoop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopLoop()
-	loopDone := make(chan error, 1)
-	go func() { loopDone <- a.loop.Run(loopCtx) }()
-	go a.recorder.Run()
-
-	front := a.httpServer()
-	served := make(chan error, 1)
-	go func() {
-		// Until the loop has looked, what the store says of engines is of another life.
-		select {
-		case <-a.loop.Looked():
-			served <- front.Serve(a.listener)
-		case <-ctx.Done():
-		}
-	}()
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-served:
-	}
-	a.stopping.Store(true)
-	a.opt.Logger.Info("stopping: running calls have 30 s")
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-	defer cancel()
-	drained := a.gateway.Drain(grace)
-	a.gateway.Cut("")
-	err = errors.Join(err, shutDown(grace, front), drained)
-	stopLoop()
-	err = errors.Join(err, <-loopDone, a.stopEngines())
-	a.gateway.Close()
-	a.recorder.Stop()
-	a.opt.Logger.Info("stopped")
-	return err
-}
-
-// stopEngines ends every engine. The loop does not take their exits any more, and the
-// Runner must be rid of them.
-func (a *App) stopEngines() error {
-	go func() {
-		for range a.runner.Exits() {
-		}
-	}()
-	return a.runner.Close(context.Background())
-}
-
-// shutDown closes the HTTP server, by force when connections do not end in time.
-func shutDown(ctx context.Context, s *http.Server) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if err := s.Shutdown(ctx); err != nil {
-		return s.Close()
-	}
-	return nil
 }
 
 // Close gives back what New took. It is complete when it returns and may be called
@@ -296,6 +245,9 @@ func (a *App) Close() error {
 		if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if a.prober != nil {
+		a.prober.CloseIdleConnections()
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
@@ -322,10 +274,11 @@ func (a *App) greet() {
 // logLines reads the end of a replica's log.
 func (a *App) logLines(replicaID string, lines int) ([]string, error) {
 	text, err := tail(filepath.Join(a.dir.path, "logs", filepath.Base(replicaID)+".log"), 1<<20)
-	if errors.Is(err, os.ErrNotExist) {
+	text = strings.TrimRight(text, "\n")
+	if errors.Is(err, os.ErrNotExist) || err == nil && text == "" {
 		return []string{}, nil
 	}
-	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	all := strings.Split(text, "\n")
 	return all[max(0, len(all)-lines):], err
 }
 
@@ -340,16 +293,4 @@ func (a *App) newServer() *server.Server {
 		Zone:         a.zone(), BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
 		NewUUID: newUUID, Logger: a.opt.Logger,
 	})
-}
-
-func (a *App) ready() error {
-	if a.stopping.Load() {
-		return errors.New("stopping")
-	}
-	select {
-	case <-a.loop.Looked():
-		return nil
-	default:
-		return errors.New("starting: the deployments have not been looked at yet")
-	}
 }

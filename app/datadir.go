@@ -60,8 +60,17 @@ func (d *dataDir) announce(url string) error {
 
 func (d *dataDir) pepper() (secret.Pepper, error) { return secret.LoadPepper(d.file(pepperFile)) }
 
-func (d *dataDir) keepOwnerKey(key string) error {
-	return os.WriteFile(d.file(ownerKeyFile), []byte(key+"\n"), 0o600)
+// keepOwnerKey writes the key and waits until it is on disk.
+func (d *dataDir) keepOwnerKey(key string) (err error) {
+	f, err := os.OpenFile(d.file(ownerKeyFile), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.WriteString(key + "\n"); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 func (d *dataDir) ownerKey() (string, error) {

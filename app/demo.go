@@ -96,11 +96,11 @@ func demonstrate(ctx context.Context, a *App, o DemoOptions, began time.Time) er
 	}
 	if err := show(); err != nil {
 		stop(err)
-		<-served
+		stopped := <-served
 		if errors.Is(err, context.Canceled) {
-			return nil
+			return stopped
 		}
-		return fmt.Errorf("demo: %w", err)
+		return errors.Join(fmt.Errorf("demo: %w", err), stopped)
 	}
 	return <-served
 }

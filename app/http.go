@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"path"
@@ -13,14 +14,49 @@ import (
 func (a *App) httpServer() *http.Server {
 	mux := http.NewServeMux()
 	a.gateway.Register(mux)
-	mux.Handle("/", a.newServer())
+	control := a.newServer()
+	mux.Handle("/", control)
 	return &http.Server{
-		Handler:           cleanPaths(mux),
+		Handler:           cleanPaths(a.onceLooked(mux, control)),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(a.opt.Logger.Handler(), slog.LevelDebug),
 	}
+}
+
+// lookPatience is how long a request waits for the first look before it is sent away.
+const lookPatience = 5 * time.Second
+
+// onceLooked keeps clients waiting until the loop has compared the store with what
+// runs: before that, what the store says of engines is of another life. Health is
+// answered at once.
+func (a *App) onceLooked(serving, health http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-a.loop.Looked():
+			serving.ServeHTTP(w, r)
+			return
+		default:
+		}
+		if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
+			health.ServeHTTP(w, r)
+			return
+		}
+		patience := time.NewTimer(lookPatience)
+		defer patience.Stop()
+		select {
+		case <-a.loop.Looked():
+			serving.ServeHTTP(w, r)
+			return
+		case <-r.Context().Done():
+		case <-patience.C:
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintf(w, `{"request_id":%q,"code":"ModelUnavailable","message":"Berth is starting; try again in a second."}`, newUUID())
+	})
 }
 
 // cleanPaths spares clients the redirect with which a mux answers a path with a double

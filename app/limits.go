@@ -22,7 +22,8 @@ func (l *limiter) Reserve(now time.Time, limits berth.Limits, ask gateway.Tokens
 	ms := now.UnixMilli()
 	if have := l.limits.Load(); have == nil || *have != limits {
 		l.turnstile.SetLimits(ms, amountsOf(limits))
-		l.limits.Store(&limits)
+		kept := limits // its own copy, so that calls allocate nothing
+		l.limits.Store(&kept)
 	}
 	split := limits.PTU.ThinkingTPM > 0
 	held, why, ok := l.turnstile.Reserve(ms, amounts(ask, split))

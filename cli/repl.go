@@ -65,7 +65,7 @@ func (p *program) answerTurn(ctx context.Context, client *api.Client, r api.Chat
 	s := p.speaker()
 	answer, err := client.Chat(answering, r, s.say)
 	s.end()
-	if context.Cause(answering) == errInterrupted {
+	if errors.Is(context.Cause(answering), errInterrupted) {
 		p.say("(interrupted)")
 		return answer, nil
 	}

@@ -73,6 +73,9 @@ func New(o Options) *cobra.Command {
 	addGroup(root, groupModels, "Models:", p.model())
 	addGroup(root, groupAccess, "Access:", p.keys())
 	addGroup(root, groupUsage, "Token usage:", p.usage())
+	for _, c := range o.Local {
+		checkUsage(c)
+	}
 	addGroup(root, groupServer, "Server:", append([]*cobra.Command{p.node()}, o.Local...)...)
 	return root
 }
@@ -120,6 +123,17 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return usageError{cmd, err.Error()}
 		}
 		return nil
+	}
+}
+
+// checkUsage makes wrong arguments of a command from elsewhere, and of those below it, a
+// [usageError] too.
+func checkUsage(cmd *cobra.Command) {
+	if cmd.Args != nil {
+		cmd.Args = arguments(cmd.Args)
+	}
+	for _, child := range cmd.Commands() {
+		checkUsage(child)
 	}
 }
 

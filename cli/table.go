@@ -98,7 +98,7 @@ func (t *table) line(row []string, wide []int) string {
 	return strings.TrimRight(line.String(), " ") + "\n"
 }
 
-var escapes = regexp.MustCompile(`\x1b\[[0-9;:?]*[ -/]*[@-~]`)
+var escapes = regexp.MustCompile(`\x1b\[[0-9;:?]*[\x20-\x2f]*[\x40-\x7e]`)
 
 // printable takes out what would steer a terminal: a model's answer, a name or a log
 // line is somebody else's text.

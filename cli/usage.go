@@ -91,9 +91,8 @@ func usageTable(rows []api.UsageRow, by []string) table {
 		sum.ThinkingTokens += r.ThinkingTokens
 	}
 	if len(rows) > 1 && len(by) > 0 {
-		groups := make([]string, len(by))
-		groups[0] = "total"
-		t.add(append(groups, usageFigures(sum)...)...)
+		total := append([]string{"total"}, make([]string, len(by)-1)...)
+		t.add(append(total, usageFigures(sum)...)...)
 	}
 	return t
 }

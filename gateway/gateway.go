@@ -111,7 +111,7 @@ const (
 func newClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			DialContext:         (&net.Dialer{Timeout: dialTimeout, Control: berth.RefuseLinkLocal}).DialContext,
 			MaxIdleConns:        idleConnections,
 			MaxIdleConnsPerHost: idleConnections,
 			IdleConnTimeout:     connectionsLinger,

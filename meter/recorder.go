@@ -30,8 +30,8 @@ type Options struct {
 // Recorder is the gateway's meter.
 type Recorder struct {
 	opt     Options
-	pending atomic.Int64 // opened and not yet written
-	records chan berth.UsageRecord
+	pending atomic.Int64            // opened and not yet written
+	records chan *berth.UsageRecord // pointers: an empty backlog takes little memory
 	stop    chan struct{}
 	done    chan struct{}
 }
@@ -51,7 +51,7 @@ func New(opt Options) *Recorder {
 		opt.Retry = time.Second
 	}
 	return &Recorder{
-		opt: opt, records: make(chan berth.UsageRecord, opt.Backlog), stop: make(chan struct{}), done: make(chan struct{}),
+		opt: opt, records: make(chan *berth.UsageRecord, opt.Backlog), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -69,7 +69,7 @@ func (r *Recorder) Open() error {
 
 // Close hands over the record of a call that ended. It never blocks after an Open
 // that succeeded.
-func (r *Recorder) Close(record berth.UsageRecord) { r.records <- record }
+func (r *Recorder) Close(record berth.UsageRecord) { r.records <- &record }
 
 // Run writes records until Stop, and then those that are left.
 func (r *Recorder) Run() {
@@ -80,7 +80,7 @@ func (r *Recorder) Run() {
 	for {
 		select {
 		case record := <-r.records:
-			if batch = append(batch, record); len(batch) == cap(batch) {
+			if batch = append(batch, *record); len(batch) == cap(batch) {
 				batch = r.write(batch)
 			}
 		case <-ticker.C:
@@ -97,7 +97,7 @@ func (r *Recorder) drain(batch []berth.UsageRecord) {
 	for {
 		select {
 		case record := <-r.records:
-			if batch = append(batch, record); len(batch) == cap(batch) {
+			if batch = append(batch, *record); len(batch) == cap(batch) {
 				batch = r.write(batch)
 			}
 		default:

@@ -1,0 +1,90 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// What a stop may take.
+const (
+	callGrace   = 30 * time.Second // running calls
+	httpGrace   = 5 * time.Second  // connections without a call
+	engineGrace = 30 * time.Second // engines, by force at the end
+)
+
+// Run serves until ctx ends: then no new calls are taken, running ones have 30 s, the
+// last usage records are written and the engines are stopped.
+func (a *App) Run(ctx context.Context) error {
+	a.greet()
+	loopCtx, stopLoop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLoop()
+	loopDone := make(chan error, 1)
+	go func() { loopDone <- a.loop.Run(loopCtx) }()
+	go a.recorder.Run()
+
+	front := a.httpServer()
+	served := make(chan error, 1)
+	go func() { served <- front.Serve(a.listener) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	}
+	a.stopping.Store(true)
+	a.opt.Logger.Info("stopping", "calls_have", callGrace)
+	a.drain(context.WithoutCancel(ctx))
+	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), front))
+	a.gateway.Close()
+	a.recorder.Stop()
+	stopLoop()
+	err = errors.Join(err, <-loopDone, a.stopEngines())
+	a.opt.Logger.Info("stopped")
+	return err
+}
+
+// drain lets running calls end and cuts those that take too long.
+func (a *App) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callGrace)
+	defer cancel()
+	if err := a.gateway.Drain(ctx); err != nil {
+		a.opt.Logger.Warn("calls are cut at the stop", "calls", a.gateway.InFlight("", ""))
+		a.gateway.Cut("")
+	}
+}
+
+// shutDown closes the HTTP server, by force when connections do not end in time.
+func shutDown(ctx context.Context, s *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, httpGrace)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		return s.Close()
+	}
+	return nil
+}
+
+// stopEngines ends every engine. The loop does not take their exits any more, and the
+// Runner must be rid of them.
+func (a *App) stopEngines() error {
+	go func() {
+		for range a.runner.Exits() {
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), engineGrace)
+	defer cancel()
+	return a.runner.Close(ctx)
+}
+
+// ready says why the server is not ready to serve, nil when it is.
+func (a *App) ready() error {
+	if a.stopping.Load() {
+		return errors.New("stopping: no new calls are taken")
+	}
+	select {
+	case <-a.loop.Looked():
+		return nil
+	default:
+		return errors.New("starting: the deployments have not been looked at yet")
+	}
+}
