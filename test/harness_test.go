@@ -39,7 +39,10 @@ func TestMain(m *testing.M) {
 			os.Exit(fakeengine.Run(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
 		}
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(builtDir) // "" removes nothing
+		os.Exit(code)
+	}))
 }
 
 // patience bounds every wait of these tests; reaching it is a failure.
