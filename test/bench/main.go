@@ -1,0 +1,178 @@
+//go:build linux
+
+// Command bench measures what Berth's gateway costs, beside nginx as a plain proxy of
+// the same calls to the same engine, in one run:
+//
+//	make bench
+//
+// docs/performance.md says how it measures and what came out. Everything runs on
+// loopback, in a directory that is removed at the end, and ends with the bench.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// longest bounds the whole bench; it takes about 100 s.
+const longest = 4 * time.Minute
+
+type options struct {
+	berth, nginx string        // programs
+	rounds       int           // of each figure
+	length       time.Duration // of a round at one peer
+	only         string        // part of the titles of the scenarios to run
+}
+
+func main() {
+	// Children die with the thread that started them, see process.go.
+	runtime.LockOSThread()
+	var o options
+	flag.StringVar(&o.berth, "berth", "bin/berth", "the `program` to measure")
+	flag.StringVar(&o.nginx, "nginx", "nginx", "the `program` to measure it against")
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each peer has its turn")
+	flag.DurationVar(&o.length, "length", 1200*time.Millisecond, "how long a turn is")
+	flag.StringVar(&o.only, "only", "", "run only scenarios with this `text` in their title")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1) //nolint:gocritic // run has ended everything already
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if o.rounds < 1 || o.length < 100*time.Millisecond {
+		return errors.New("at least one round of at least 100 ms")
+	}
+	dir, err := os.MkdirTemp("", "berth-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	h := &house{dir: dir}
+	defer func() { err = errors.Join(err, h.close()) }()
+	if err := h.open(ctx, o); err != nil {
+		return err
+	}
+	fmt.Println(machine(ctx, o))
+	for _, s := range h.scenarios() {
+		if !strings.Contains(s.title, o.only) {
+			continue
+		}
+		t, err := measure(ctx, s, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.title, err)
+		}
+		t.print(os.Stdout)
+	}
+	if err := h.checkUsage(ctx, os.Stdout); err != nil {
+		return err
+	}
+	fmt.Println("load after", loadAverage())
+	return nil
+}
+
+// scenario is one kind of call, made to each peer in turn.
+type scenario struct {
+	title   string
+	unit    string // what CPU is counted by: call or event
+	perCall int    // units in an answer
+	load    load
+	peers   []peer
+}
+
+// peer is somewhere to send the calls: the engine itself, or a proxy before it.
+type peer struct {
+	name    string
+	address string
+	path    string                        // of chat completions
+	cpu     func() (time.Duration, error) // nil: not measured
+	made    *int                          // counts the calls
+}
+
+const warmUp = 400 * time.Millisecond
+
+// settling is how long a proxy has after a round for work that it put off, such as
+// Berth's usage records; its CPU is counted.
+const settling = 200 * time.Millisecond
+
+// measure gives each peer a turn in every round; who begins moves on.
+func measure(ctx context.Context, s scenario, o options) (*table, error) {
+	t := newTable(s, o.rounds)
+	for _, p := range s.peers {
+		if _, err := s.load.run(ctx, p, warmUp); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	for round := range o.rounds {
+		for i := range s.peers {
+			p := (round + i) % len(s.peers)
+			got, err := turn(ctx, s, s.peers[p], o.length)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s.peers[p].name, err)
+			}
+			t.add(p, got)
+		}
+	}
+	return t, nil
+}
+
+func turn(ctx context.Context, s scenario, p peer, length time.Duration) (result, error) {
+	if p.cpu == nil {
+		return s.load.run(ctx, p, length)
+	}
+	before, err := p.cpu()
+	if err != nil {
+		return result{}, err
+	}
+	got, err := s.load.run(ctx, p, length)
+	if err != nil {
+		return result{}, err
+	}
+	time.Sleep(settling)
+	after, err := p.cpu()
+	got.cpu = after - before
+	return got, err
+}
+
+// machine is the head of the report: without it the figures mean nothing.
+func machine(ctx context.Context, o options) string {
+	return fmt.Sprintf("%s, %d × %s, Linux %s, load before %s\n%s, %s, bench built with %s\n%d rounds of %s for each peer in turn: median (least..most)\n",
+		time.Now().UTC().Format("2006-01-02 15:04 UTC"), runtime.NumCPU(), processor(), firstLineOf("/proc/sys/kernel/osrelease"), loadAverage(),
+		versionOf(ctx, o.berth, "--version"), versionOf(ctx, o.nginx, "-v"), runtime.Version(), o.rounds, o.length)
+}
+
+func firstLineOf(path string) string {
+	text, _ := os.ReadFile(path) // "" is seen in the report
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line
+}
+
+// loadAverage is that of the last minute.
+func loadAverage() string {
+	load, _, _ := strings.Cut(firstLineOf("/proc/loadavg"), " ")
+	return load
+}
+
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
