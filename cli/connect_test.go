@@ -21,7 +21,9 @@ func closedPort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	return "http://" + l.Addr().String()
 }
 
