@@ -65,7 +65,11 @@ func (s *Store) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn fun
 	if err := fn(&tx{sql: t, dialect: s.dialect}); err != nil {
 		return err
 	}
-	if err := t.Commit(); err != nil {
+	err = t.Commit()
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		err = context.Cause(ctx) // database/sql was faster and rolled back for it
+	}
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
