@@ -95,7 +95,7 @@ func (b *sale) checkPlan() error {
 		if err != nil {
 			return err
 		}
-		if err := b.ask.fillMU(&b.d, &b.weights, spec); err != nil {
+		if err := b.ask.fillMU(&b.d, &b.model, spec); err != nil {
 			return err
 		}
 		return b.checkMemory(b.d.Spec)
@@ -103,7 +103,7 @@ func (b *sale) checkPlan() error {
 		if !b.model.Calibration.Known() {
 			return Errorf(CodeInvalid, "The model %s is not calibrated, so no throughput of it can be reserved; calibrate it, or declare calibration.input_tpm and calibration.output_tpm in its entry.", b.model.Name)
 		}
-		return b.ask.fillPTU(&b.d, &b.weights)
+		return b.ask.fillPTU(&b.d, &b.model)
 	}
 	if !b.engine.Adapters {
 		return Errorf(CodeInvalid, "The engine %s of base model %s cannot apply adapters; choose plan mu.", b.engine.Name, b.weights.Name)

@@ -71,14 +71,34 @@ func (s *Models) Add(ctx context.Context, n NewModel) (Model, error) {
 		return Model{}, err
 	}
 	err = s.write(ctx, "model.add", func(tx Tx) (string, error) {
-		for base := MimickedBase(m.Name); base != ""; base = MimickedBase(base) {
-			if _, err := tx.Models().Get(ctx, base); err == nil {
-				return "", Errorf(CodeInvalid, "The model name %q looks like a deployment of %s; choose another.", m.Name, base)
-			}
+		if err := distinct(ctx, tx, m); err != nil {
+			return "", err
 		}
 		return m.Name, s.put(ctx, tx, m)
 	})
 	return m, err
+}
+
+// distinct refuses a name that looks like a deployment of another model, and a base
+// whose deployments would look like another model (design 1).
+func distinct(ctx context.Context, tx Tx, m Model) error {
+	models, err := tx.Models().List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range models {
+		for base := MimickedBase(m.Name); base != ""; base = MimickedBase(base) {
+			if base == o.Name {
+				return Errorf(CodeInvalid, "The model name %q looks like a deployment of %s; choose another.", m.Name, o.Name)
+			}
+		}
+		for base := MimickedBase(o.Name); base != ""; base = MimickedBase(base) {
+			if base == m.Name {
+				return Errorf(CodeInvalid, "Deployments of %q would look like the model %s; choose another name.", m.Name, o.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // put inserts m, or replaces the entry that the configuration itself put there.

@@ -93,6 +93,11 @@ func TestARefusedModelLeavesNothing(t *testing.T) {
 	// A tail of 8 hex digits is no deployment of a base that is not there.
 	_, err := h.models.Add(h.owner(), berth.NewModel{Name: "nothing-0123abcd", Path: "f"})
 	must(t, err)
+	// But then the base may not come after it.
+	_, err = h.models.Add(h.owner(), berth.NewModel{Name: "nothing", Path: "f"})
+	if berth.CodeOf(err) != berth.CodeInvalid || !strings.Contains(err.Error(), "would look like the model nothing-0123abcd") {
+		t.Errorf("a base whose deployments look like a model: %v", err)
+	}
 }
 
 func TestConfiguredModelsFollowTheConfiguration(t *testing.T) {

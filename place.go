@@ -105,7 +105,8 @@ func noCapacity(nodes []Node, holds []Hold, spec ResolvedSpec, count int64, held
 	}
 	free := total.Sub(held)
 	pick := func(r Resources) int64 { return r.Threads }
-	switch need := spec.Replica.Times(count); {
+	// Bounded, because a reservation may ask for more replicas than integers multiply.
+	switch need := spec.Replica.Times(min(count, 1<<20)); {
 	case need.Threads <= free.Threads && need.Accelerators > free.Accelerators:
 		dimension, pick = "accelerators", func(r Resources) int64 { return r.Accelerators }
 	case need.Threads <= free.Threads && need.MemoryBytes > free.MemoryBytes:

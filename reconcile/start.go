@@ -15,6 +15,9 @@ import (
 // errUnwanted ends a start whose replica is not wanted any more.
 var errUnwanted = errors.New("not wanted any more")
 
+// remotePatience bounds the wait for somebody else's engine.
+const remotePatience = 30 * time.Second
+
 // Prober waits for an engine's first answer.
 type Prober struct {
 	Client *http.Client
@@ -128,7 +131,11 @@ func (l *Loop) bringUp(ctx context.Context, launch engine.Launch, files []berth.
 		failed(err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.opt.StartTimeout)
+	patience := l.opt.StartTimeout
+	if driver.Traits().Remote {
+		patience = min(patience, remotePatience) // nothing has to be loaded
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	instance, err := l.launchOn(ctx, driver, launch)
 	if err != nil {
