@@ -76,25 +76,21 @@ func (l *Loop) update(ctx context.Context, r berth.Replica) error {
 
 // remove forgets a replica and frees its hardware in one transaction.
 func (l *Loop) remove(ctx context.Context, r berth.Replica) error {
-	l.forget(r.Nonce)
-	return l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+	done, err := l.unlessWanted(ctx, r, func(tx berth.Tx) error {
 		if err := tx.Nodes().Release(ctx, r.ID); err != nil {
 			return err
 		}
 		return tx.Replicas().Delete(ctx, r.ID)
 	})
+	if done && err == nil {
+		l.forget(r.Nonce)
+	}
+	return err
 }
 
-// drain takes a replica out of routing, unless a purchase has counted on it since the
-// plan was made.
+// drain takes a replica out of routing.
 func (l *Loop) drain(ctx context.Context, r berth.Replica) error {
-	return l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		if r.PoolID != "" {
-			wanted, err := l.wanted(ctx, tx, r)
-			if err != nil || wanted {
-				return err
-			}
-		}
+	_, err := l.unlessWanted(ctx, r, func(tx berth.Tx) error {
 		r.State, r.DrainFrom = berth.ReplicaDraining, l.opt.Now()
 		if err := tx.Replicas().Update(ctx, r); err != nil {
 			return err
@@ -102,6 +98,24 @@ func (l *Loop) drain(ctx context.Context, r berth.Replica) error {
 		_, err := tx.Route(ctx)
 		return err
 	})
+	return err
+}
+
+// unlessWanted runs fn in a transaction, unless a purchase has counted on the replica of
+// a pool since the plan was made.
+func (l *Loop) unlessWanted(ctx context.Context, r berth.Replica, fn func(berth.Tx) error) (done bool, err error) {
+	err = l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+		done = false
+		if r.PoolID != "" && r.Live() {
+			wanted, err := l.wanted(ctx, tx, r)
+			if err != nil || wanted {
+				return err
+			}
+		}
+		done = true
+		return fn(tx)
+	})
+	return done, err
 }
 
 // wanted reports whether the lanes of r's pool, as they are now, need r.

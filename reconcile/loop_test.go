@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -298,6 +299,25 @@ func TestALaneIsRolled(t *testing.T) {
 	p = y.await("no pool", func(p picture) bool { return len(p.pools) == 0 })
 	if len(p.holds) != 0 || len(p.replicas) != 0 || len(y.runner.Instances()) != 0 {
 		t.Errorf("something is left: %+v", p)
+	}
+}
+
+// A purchase may come between the plan that lets a lane go and the act.
+func TestALaneThatGoesIsBoughtAgain(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil)
+	y.awaitStatus(y.buy(berth.Purchase{ModelName: "laned", Plan: "ptu"}), berth.StatusRunning)
+	for i := range 30 {
+		d := y.buy(berth.Purchase{ModelName: "tuned", Plan: "lora", Suffix: fmt.Sprint("n", i)})
+		if i%3 > 0 { // sometimes while its engine starts
+			y.awaitStatus(d, berth.StatusRunning)
+		}
+		y.remove(d)
+	}
+	last := y.awaitStatus(y.buy(berth.Purchase{ModelName: "tuned", Plan: "lora"}), berth.StatusRunning)
+	y.await("one replica of each lane", func(p picture) bool { return len(p.replicas) == 2 && len(p.holds) == 2 })
+	if got := y.awaitStatus(last, berth.StatusRunning); got.ReadyCapacity != 1 {
+		t.Errorf("got %+v", got)
 	}
 }
 

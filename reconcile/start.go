@@ -194,12 +194,19 @@ func (l *Loop) launchOn(ctx context.Context, driver engine.Driver, launch engine
 
 // stop ends an engine beside the loop.
 func (l *Loop) stop(ctx context.Context, r berth.Replica) error {
-	r.State = berth.ReplicaStopping
-	if err := l.update(ctx, r); err != nil {
+	done, err := l.unlessWanted(ctx, r, func(tx berth.Tx) error {
+		stopping := r
+		stopping.State = berth.ReplicaStopping
+		if err := tx.Replicas().Update(ctx, stopping); err != nil {
+			return err
+		}
+		_, err := tx.Route(ctx)
 		return err
+	})
+	if done && err == nil {
+		l.end(r.ID, r.Nonce)
 	}
-	l.end(r.ID, r.Nonce)
-	return nil
+	return err
 }
 
 // end stops the engine of a start and reports when it is measured gone.

@@ -11,6 +11,7 @@ import (
 type strength struct {
 	ready, live, starting int64 // replicas
 	needed                int64
+	failed                bool
 	reason                string // of the newest replica that was given up
 }
 
@@ -31,7 +32,7 @@ func (p *planner) strengthOf(d *berth.Deployment) strength {
 		case berth.ReplicaStarting:
 			s.starting++
 		case berth.ReplicaFailed:
-			s.reason = r.Reason
+			s.failed, s.reason = true, r.Reason
 		}
 		if r.Live() {
 			s.live++
@@ -79,6 +80,8 @@ func (p *planner) deployment(d *berth.Deployment) {
 		set.ReadyCapacity = min(s.ready, s.needed) * d.Capacity / max(s.needed, 1)
 	}
 	switch {
+	case s.live == 0 && d.PoolID != "" && !s.failed:
+		return // the pool grows
 	case s.live == 0:
 		set.Cause, set.ReadyCapacity = berth.CauseGaveUp, 0
 		set.Reason = "The engine could not come up: " + s.reason

@@ -116,7 +116,7 @@ func (y *yard) furnish() {
 		must(y, tx.Nodes().Put(ctx, berth.Node{ID: "local", Online: true, Total: berth.Resources{Threads: 16, MemoryBytes: 64 << 30}}))
 		for _, m := range []berth.Model{
 			model("base", berth.EngineFake, berth.PlanMU, berth.PlanPTU), model("laned", "lanes", berth.PlanMU, berth.PlanPTU),
-			adapter("words", "base"), adapter("shout", "base"), adapter("bad", "base"), remote,
+			adapter("words", "base"), adapter("shout", "base"), adapter("bad", "base"), adapter("tuned", "laned"), remote,
 		} {
 			must(y, tx.Models().Insert(ctx, m))
 		}
