@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	berth "github.com/berthhq/berth"
@@ -154,4 +156,43 @@ func TestRedirectsOfEnginesAreNotFollowed(t *testing.T) {
 	if got := h.post(t, chatPath, chat("x")); got.status != 500 || at(got.json(t), "error", "code") != "ModelServiceFailed" {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
+}
+
+// A call goes to its engine in one piece, header and body, unless it is large. A large
+// one arrives whole as well.
+func TestCallsGoOutInOnePiece(t *testing.T) {
+	t.Parallel()
+	came := make(chan int64, 1)
+	h := open(t, plan{engine: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		came <- n
+		_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"ok"},"finish_reason":"stop"}]}`)
+	})})
+	var writes atomic.Int64
+	h.Gateway.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		return countedWrites{conn, &writes}, err
+	}
+	for _, size := range []int{100, 3000, 50_000, 100_000} {
+		writes.Store(0)
+		if got := h.post(t, chatPath, chat(strings.Repeat("x", size))); got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		if n := writes.Load(); size < 4000 && n != 1 {
+			t.Errorf("%d bytes of text took %d writes", size, n)
+		}
+		if n := <-came; n < int64(size) {
+			t.Errorf("%d bytes came of a text of %d", n, size)
+		}
+	}
+}
+
+type countedWrites struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (c countedWrites) Write(p []byte) (int, error) {
+	c.n.Add(1)
+	return c.Conn.Write(p)
 }

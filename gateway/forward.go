@@ -15,7 +15,7 @@ import (
 
 const (
 	maxErrorBytes   = 64 << 10 // of an engine's error body
-	oursBytes       = 1 << 10  // room for what the gateway adds to a body
+	oursBytes       = 512      // room for what the gateway adds to a body
 	engineBusyWait  = time.Second
 	chatCompletions = "/chat/completions"
 )
@@ -77,11 +77,11 @@ func (g *Gateway) enter(c *call, tried []string, cut func()) error {
 
 // send makes one attempt. A refused connection is returned as it is, for another try.
 func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
-	buffer := g.bodies.take()
-	defer buffer.free()
-	if err := buffer.grow(int64(len(c.body.bytes)) + oursBytes); err != nil {
+	buffer, err := g.bodies.takeFor(int64(len(c.body.bytes)) + oursBytes)
+	if err != nil {
 		return nil, err
 	}
+	defer buffer.free()
 	ours := g.engine(c.target.Engine).Fields(c.request.engineCall(c.target, c.class))
 	buffer.bytes = appendEngineBody(buffer.bytes, &c.request, ours)
 
@@ -117,8 +117,8 @@ func newEngineRequest(ctx context.Context, target berth.Target, b *body) (*http.
 	// another connection if a used one turns out to be closed before it answers.
 	request.Header["Idempotency-Key"] = nil
 	request.ContentLength = int64(len(b.bytes))
-	request.Body = b.upload()
-	request.GetBody = func() (io.ReadCloser, error) { return b.upload(), nil }
+	request.Body = b.reader()
+	request.GetBody = func() (io.ReadCloser, error) { return b.reader(), nil }
 	return request, nil
 }
 

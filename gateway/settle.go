@@ -78,10 +78,11 @@ func (g *Gateway) log(r berth.UsageRecord, err error) {
 	if r.End == berth.EndEngineFailed || r.HTTPStatus >= http.StatusInternalServerError && r.HTTPStatus != http.StatusServiceUnavailable {
 		level = slog.LevelWarn
 	}
-	if !g.logger.Enabled(context.Background(), level) {
+	handler := g.logger.Handler()
+	if !handler.Enabled(context.Background(), level) {
 		return
 	}
-	attributes := []slog.Attr{
+	attributes := append(make([]slog.Attr, 0, 20), // on the stack
 		slog.String("request_id", r.CallID), slog.String("record", r.ID),
 		slog.String("workspace", r.WorkspaceID), slog.String("key", r.KeyID),
 		slog.String("deployment", r.DeploymentID), slog.String("deployed_model", r.DeployedModel),
@@ -90,7 +91,7 @@ func (g *Gateway) log(r berth.UsageRecord, err error) {
 		slog.Int64("output_tokens", r.OutputTokens), slog.Int64("thinking_tokens", r.ThinkingTokens),
 		slog.String("source", string(r.Source)), slog.String("end", string(r.End)),
 		slog.Int("status", r.HTTPStatus), slog.Duration("duration", r.EndedAt.Sub(r.StartedAt)),
-	}
+	)
 	if !r.FirstTokenAt.IsZero() {
 		attributes = append(attributes, slog.Duration("first_token", r.FirstTokenAt.Sub(r.StartedAt)))
 	}
@@ -101,5 +102,8 @@ func (g *Gateway) log(r berth.UsageRecord, err error) {
 			attributes = append(attributes, slog.String("cause", f.cause.Error()))
 		}
 	}
-	g.logger.LogAttrs(context.Background(), level, "call", attributes...)
+	// No search for the caller, which is always this one: it took a tenth of the line.
+	line := slog.NewRecord(r.EndedAt, level, "call", 0)
+	line.AddAttrs(attributes...)
+	_ = handler.Handle(context.Background(), line) // as the logger does: a log has nowhere to complain
 }

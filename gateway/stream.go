@@ -15,6 +15,8 @@ import (
 const (
 	maxEventBytes = 1 << 20
 	maxWholeBytes = 64 << 20
+	// togetherBytes is how much is written at once of events that are here already.
+	togetherBytes = 8 << 10
 	// drainWait is how long an engine may take to end its stream after the last event;
 	// one that has ended leaves its connection for the next call.
 	drainWait = time.Second
@@ -29,7 +31,7 @@ var (
 type scratch struct {
 	events *sse.Reader
 	reply  reply
-	frames []byte
+	frames []byte // made for the client and not yet sent
 }
 
 var scratches = sync.Pool{New: func() any {
@@ -42,6 +44,7 @@ func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c 
 	defer scratches.Put(space)
 	defer space.events.Reset(nil)
 	space.events.Reset(response.Body)
+	space.frames = space.frames[:0]
 	idle := time.AfterFunc(g.bounds.StreamIdle, func() { cancel(wentIdle()) })
 	defer idle.Stop()
 
@@ -50,8 +53,8 @@ func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c 
 	if err != nil && !w.canEnd(failureOf(err)) {
 		return c.tellFailure(space, w, out, failureOf(err))
 	}
-	space.frames = w.end(space.frames[:0], &c.usage)
-	if sendErr := c.send(space.frames, out); sendErr != nil {
+	space.frames = w.end(space.frames, &c.usage)
+	if sendErr := c.send(space, out); sendErr != nil {
 		return sendErr
 	}
 	if err == nil && !w.full() {
@@ -61,9 +64,18 @@ func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c 
 	return err
 }
 
-// pump reads events until the engine, or the writer, has all it wants to say.
+// pump reads events until the engine, or the writer, has all it wants to say. Before it
+// waits for the engine it sends what there is: no event is held back, but those that
+// came together go out together. What came last is left for the end.
 func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, out *answer, alive func()) error {
-	for !w.full() {
+	for waited := true; !w.full(); {
+		here := space.events.Buffered()
+		waited = waited || !here
+		if !here || len(space.frames) > togetherBytes {
+			if err := c.send(space, out); err != nil {
+				return err
+			}
+		}
 		event, err := space.events.Next()
 		switch {
 		case errors.Is(err, io.EOF) && c.usage.finish != nil:
@@ -75,7 +87,10 @@ func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, o
 		case event.Data == nil:
 			continue // a heartbeat
 		}
-		alive()
+		if waited {
+			alive()
+			waited = false
+		}
 		if string(event.Data) == "[DONE]" {
 			if c.usage.finish == nil {
 				return interrupted(ctx, errCutShort)
@@ -86,10 +101,7 @@ func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, o
 			return interrupted(ctx, err)
 		}
 		g.observe(c, &space.reply)
-		space.frames = w.event(space.frames[:0], &space.reply, &c.usage)
-		if err := c.send(space.frames, out); err != nil {
-			return err
-		}
+		space.frames = w.event(space.frames, &space.reply, &c.usage)
 	}
 	return nil
 }
@@ -107,9 +119,16 @@ func (g *Gateway) observe(c *call, r *reply) {
 	}
 }
 
-// send gives the client what a writer made: events as they come, a whole answer when
+// send gives the client the frames that a writer made.
+func (c *call) send(space *scratch, out *answer) error {
+	made := space.frames
+	space.frames = made[:0]
+	return c.deliver(made, out)
+}
+
+// deliver gives the client what a writer made: events as they come, a whole answer when
 // it is complete.
-func (c *call) send(made []byte, out *answer) error {
+func (c *call) deliver(made []byte, out *answer) error {
 	if len(made) == 0 {
 		return nil
 	}
@@ -126,9 +145,9 @@ func (c *call) send(made []byte, out *answer) error {
 
 // tellFailure sends the error event of a stream that has begun, and returns f.
 func (c *call) tellFailure(space *scratch, w writer, out *answer, f *failure) error {
-	if out.started && f.problem != problemGone {
-		space.frames = w.fail(space.frames[:0], f)
-		_ = out.events(space.frames) // an error means the client has gone as well
+	if f.problem != problemGone && (out.started || len(space.frames) > 0) {
+		space.frames = w.fail(space.frames, f)
+		_ = c.send(space, out) // an error means the client has gone as well
 	}
 	return f
 }
@@ -146,7 +165,10 @@ func (g *Gateway) whole(ctx context.Context, c *call, response *http.Response, o
 	}
 	c.usage.whole(&r)
 	c.firstToken = g.now()
-	return c.send(c.dialect.writer(c).event(nil, &r, &c.usage), out)
+	made := g.bodies.take()
+	defer made.free()
+	made.bytes = c.dialect.writer(c).event(made.bytes, &r, &c.usage)
+	return c.deliver(made.bytes, out)
 }
 
 // readWhole reads an engine's answer up to its bound.

@@ -262,3 +262,57 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		<-time.After(1100 * time.Millisecond) // past the first answer's deadline, which must do nothing
 	}
 }
+
+// Events that came together may go out together, but none waits for what comes later:
+// the engine hangs here in the middle of something else.
+func TestEventsAreNotHeldBack(t *testing.T) {
+	t.Parallel()
+	event := func(text string) string {
+		return `data: {"choices":[{"index":0,"delta":{"content":"` + text + `"}}]}` + "\n\n"
+	}
+	for name, sent := range map[string]string{
+		"the next event is cut":     event("one") + event("two") + "data: {",
+		"a heartbeat comes after":   event("one") + event("two") + ": here\n\n",
+		"blank lines come after":    event("one") + event("two") + "\n\n",
+		"an event without a choice": event("one") + event("two") + `data: {"choices":[]}` + "\n\n",
+		"more than is sent at once": strings.Repeat(event("one"), 2000) + event("two"),
+	} {
+		for path, body := range map[string]string{
+			chatPath: chat("x", `"stream":true`), nativePath: generation("x", `"stream":true,"incremental_output":true`),
+		} {
+			t.Run(name+path, func(t *testing.T) {
+				t.Parallel()
+				h := open(t, plan{engine: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.WriteString(w, sent)
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+				})})
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				response, err := h.client.Do(h.request(ctx, t, http.MethodPost, path, body))
+				must(t, err)
+				defer response.Body.Close()
+				readUntil(t, response.Body, `"two"`)
+			})
+		}
+	}
+}
+
+// A failure does not take with it what came before it, even in the same moment.
+func TestFailureBehindAnEvent(t *testing.T) {
+	t.Parallel()
+	h := open(t, plan{engine: canned([]string{`{"choices":[{"index":0,"delta":{"content":"one"}}]}`, `{"error":{"message":"out of memory"}}`})})
+	for path, body := range map[string]string{
+		chatPath: chat("x", `"stream":true`), nativePath: generation("x", `"stream":true,"incremental_output":true`),
+	} {
+		got := h.post(t, path, body)
+		if list := frames(got.body); got.status != 200 || len(list) != 2 || !strings.Contains(list[0], `"one"`) || !strings.Contains(list[1], "ModelServiceFailed") {
+			t.Errorf("%s: %d %q", path, got.status, got.body)
+		}
+	}
+	for _, r := range h.meter.wait(t, 2) {
+		if r.End != berth.EndEngineFailed || r.Source != berth.SourceCounted || r.OutputTokens != 1 || r.Billable {
+			t.Errorf("record %+v", r)
+		}
+	}
+}

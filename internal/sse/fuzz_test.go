@@ -12,8 +12,8 @@ import (
 )
 
 // FuzzReader checks that the events of a stream depend on its bytes only, not on
-// how they were cut into reads; that no event exceeds the bound; and that what
-// is passed on untouched means the same again.
+// how they were cut into reads; that no event exceeds the bound; that what is
+// passed on untouched means the same again; and that Buffered tells the truth.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte("data: x\n\ndata:y\r\n\r\n"), []byte{1, 2, 3}, 100)
 	f.Add([]byte("id:1\nevent:result\n:HTTP_STATUS/200\ndata:{}\n\n"), []byte{7}, 20)
@@ -27,6 +27,10 @@ func FuzzReader(f *testing.F) {
 		got, gotErr := readAll(&cutReader{rest: stream, cuts: cuts}, maxEventBytes)
 		if !errors.Is(gotErr, wantErr) || !slices.Equal(got, want) {
 			t.Fatalf("in pieces: %+v, %v; at once: %+v, %v", got, gotErr, want, wantErr)
+		}
+		asked, askedErr := readAsking(t, &cutReader{rest: stream, cuts: cuts}, maxEventBytes)
+		if !errors.Is(askedErr, wantErr) || !slices.Equal(asked, want) {
+			t.Fatalf("asked before each: %+v, %v; at once: %+v, %v", asked, askedErr, want, wantErr)
 		}
 		var raw strings.Builder
 		for _, e := range want {
@@ -43,6 +47,29 @@ func FuzzReader(f *testing.F) {
 			t.Fatalf("passed on: %+v, %v; came: %+v", again, err, want)
 		}
 	})
+}
+
+// readAsking is readAll for a reader that is asked before each event, twice, whether it
+// has one: if so it must give it without reading.
+func readAsking(t *testing.T, src *cutReader, maxEventBytes int) ([]event, error) {
+	reader := sse.NewReader(src, maxEventBytes)
+	var events []event
+	for {
+		here, reads := reader.Buffered(), src.reads
+		if reader.Buffered() != here {
+			t.Fatal("two answers to one question")
+		}
+		e, err := reader.Next()
+		switch {
+		case here && (err != nil || src.reads != reads):
+			t.Fatalf("no event in the buffer: %v, %d reads", err, src.reads-reads)
+		case errors.Is(err, io.EOF):
+			return events, nil
+		case err != nil:
+			return events, err
+		}
+		events = append(events, copied(e))
+	}
 }
 
 // FuzzAppend checks that data comes back whole from every kind of frame. Spaces
@@ -71,14 +98,14 @@ type cutReader struct {
 }
 
 func (c *cutReader) Read(p []byte) (int, error) {
+	c.reads++
 	if len(c.rest) == 0 {
 		return 0, io.EOF
 	}
 	size := 1
 	if len(c.cuts) > 0 {
-		size += int(c.cuts[c.reads%len(c.cuts)])
+		size += int(c.cuts[(c.reads-1)%len(c.cuts)])
 	}
-	c.reads++
 	n := copy(p[:min(size, len(p))], c.rest)
 	c.rest = c.rest[n:]
 	return n, nil

@@ -77,6 +77,17 @@ func (r *Reader) Next() (Event, error) {
 	}
 }
 
+// Buffered reports whether a whole event stands in the buffer, so that Next returns it
+// without reading. False also stands for the end of the stream and for what cannot be
+// told without the next byte. Events returned earlier stay valid.
+func (r *Reader) Buffered() bool {
+	if r.start == r.end || !r.skipPreamble() {
+		return false
+	}
+	length, whole := r.block.scan(r.buf[r.start:r.end], r.err != nil)
+	return whole && length <= r.max
+}
+
 // skipPreamble drops what may stand before an event and is part of none: a byte
 // order mark at the head of the stream, and blank lines. It returns false if the
 // bytes so far do not tell whether a mark stands here.

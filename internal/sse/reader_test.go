@@ -205,6 +205,38 @@ func TestReaderDoesNotHoldBack(t *testing.T) {
 	}
 }
 
+func TestBuffered(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		stream string
+		want   []bool // after each event
+	}{
+		"an event of the same read":                   {"data: a\n\ndata: b\n\n", []bool{true, false}},
+		"what is not whole":                           {"data: a\n\ndata: b\n", []bool{false, false}},
+		"blank lines before it":                       {"data: a\n\n\r\n\ndata: b\n\n", []bool{true, false}},
+		"blank lines alone":                           {"data: a\n\n\n\n", []bool{false}},
+		"a heartbeat is an event too":                 {"data: a\n\n: b\n\n", []bool{true, false}},
+		"a carriage return that a line feed may join": {"data: a\r\n\r\ndata: b\r\n\r", []bool{false, false}},
+		"an event beyond the bound":                   {"data: a\n\ndata: " + strings.Repeat("b", 100) + "\n\n", []bool{false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reader := sse.NewReader(strings.NewReader(test.stream), 50)
+			if reader.Buffered() {
+				t.Error("nothing was read yet")
+			}
+			for i, want := range test.want {
+				if _, err := reader.Next(); err != nil {
+					t.Fatal(err)
+				}
+				if got := reader.Buffered(); got != want || reader.Buffered() != want {
+					t.Errorf("after event %d: %t, want %t", i, got, want)
+				}
+			}
+		})
+	}
+}
+
 // onlyOnce gives its data in one read and fails the second, where a connection
 // would block.
 type onlyOnce struct {
