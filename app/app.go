@@ -92,7 +92,12 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if err := a.dir.announce(a.URL()); err != nil {
 		return nil, err
 	}
-	if a.store, err = store.Open(ctx, store.Config{Path: filepath.Join(a.dir.path, "berth.db")}); err != nil {
+	opened, err := store.Open(ctx, store.Config{Path: filepath.Join(a.dir.path, "berth.db")})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", a.dir.file("berth.db"), err)
+	}
+	a.store = opened
+	if err := a.checkPepper(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.wire(); err != nil {
@@ -102,6 +107,23 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// checkPepper refuses to make a new pepper for keys that were hashed with another one:
+// every key would be refused and nothing would say why.
+func (a *App) checkPepper(ctx context.Context) error {
+	if a.dir.has(pepperFile) {
+		return nil
+	}
+	var accounts []berth.Account
+	err := a.store.View(ctx, func(tx berth.Tx) (err error) {
+		accounts, err = tx.Accounts().Accounts(ctx)
+		return err
+	})
+	if err == nil && len(accounts) > 0 {
+		err = fmt.Errorf("%s is missing, and without it no key of this data directory can be checked; put it back from a backup", a.dir.file(pepperFile))
+	}
+	return err
 }
 
 // URL is where the server listens.

@@ -54,7 +54,9 @@ func (a *App) addConfiguredModels(ctx context.Context) error {
 	}
 	known := knownFiles{byPath: map[string]berth.ModelFile{}}
 	for _, m := range before {
-		known.byPath[m.File.Path] = m.File
+		if m.Kind == berth.ModelKindBase && m.File.Architecture != "" { // its header was read
+			known.byPath[m.File.Path] = m.File
+		}
 	}
 	models := *a.services.models
 	models.Files = known

@@ -52,6 +52,11 @@ func openDataDir(path string) (*dataDir, error) {
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
 
+func (d *dataDir) has(name string) bool {
+	_, err := os.Stat(d.file(name))
+	return err == nil
+}
+
 // announce writes pid and URL into the lock, for the refusal of a second server and
 // for the command line.
 func (d *dataDir) announce(url string) error {

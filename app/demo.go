@@ -111,6 +111,9 @@ func freeAddress(ctx context.Context, address string, out io.Writer) (string, er
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", fmt.Errorf("listen: the demo serves plain HTTP on loopback only, not on %q; use berth serve for other addresses", host)
+	}
 	first, err := new(net.Resolver).LookupPort(ctx, "tcp", port)
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)

@@ -52,7 +52,11 @@ func doctorCommand(version string) *cobra.Command {
 		Example: "  berth doctor\n  berth doctor --config berth.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(config.Source{File: file, Env: os.Environ()})
+			flags := map[string]string{}
+			if data := cmd.Flag("data"); data != nil && data.Changed {
+				flags["data"] = data.Value.String()
+			}
+			cfg, err := config.Load(config.Source{File: file, Env: os.Environ(), Flags: flags})
 			if err != nil {
 				return err
 			}

@@ -79,9 +79,10 @@ func (e notDeployedError) Error() string {
 }
 
 // Execute runs the command line, tells what went wrong and returns the exit code. An
-// interrupt cancels the command's context, a second one ends the program.
+// interrupt, or the end of the terminal, cancels the command's context; a second one ends
+// the program.
 func Execute(ctx context.Context, root *cobra.Command) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	err := root.ExecuteContext(ctx)

@@ -34,6 +34,10 @@ func (llamaCpp) Traits() berth.EngineTraits {
 	}
 }
 
+// httpThreads of an engine sleep unless a connection is open: about as many as calls can
+// usefully wait in it.
+const httpThreads = 256
+
 func (d llamaCpp) Command(l Launch, at Listen) (Command, error) {
 	found, err := d.locate()
 	if err != nil {
@@ -50,6 +54,10 @@ func (d llamaCpp) Command(l Launch, at Listen) (Command, error) {
 		// The cache of prompts outside the slots may grow to 8 GiB by default, which
 		// nobody sold. The slots still keep what they last had.
 		"--cache-ram", "0",
+		// A kept connection holds one of its HTTP threads even while it is idle, and the
+		// default is about the number of cores: a burst then leaves new calls waiting until
+		// an idle connection times out (seen: 4 to 8 s).
+		"--threads-http", strconv.Itoa(httpThreads),
 		"--metrics", "--slots", "--jinja", "--no-webui")
 	if threads := l.Spec.Replica.Threads; threads > 0 {
 		args = append(args, "--threads", strconv.FormatInt(threads, 10))

@@ -25,6 +25,7 @@ def arguments():
     parser.add_argument("--ctx-size", type=int, default=0)
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--threads-http", type=int, default=-1)
     parser.add_argument("--cache-ram", type=int, default=0)
     parser.add_argument("--lora", action="append", default=[])
     parser.add_argument("--lora-init-without-apply", action="store_true")
@@ -52,6 +53,7 @@ def params(args):
     if args.threads:
         p.cpuparams.n_threads = args.threads
         p.cpuparams_batch.n_threads = args.threads
+    p.n_threads_http = args.threads_http
     p.cache_ram_mib = args.cache_ram
     p.lora_adapters = [adapter(path) for path in args.lora]
     p.lora_init_without_apply = args.lora_init_without_apply

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/engine"
@@ -136,7 +137,8 @@ func (l *Loop) bookFailure(ctx context.Context, tx berth.Tx, r berth.Replica, ca
 // fail changes r by the rule of [berth.Replica.Fail].
 func (l *Loop) fail(r *berth.Replica, cause error) {
 	l.forget(r.Nonce)
-	r.Fail(l.opt.Now(), l.opt.Backoff, errors.Is(cause, engine.ErrPermanent), cause.Error())
+	reason := strings.TrimPrefix(cause.Error(), engine.ErrPermanent.Error()+": ")
+	r.Fail(l.opt.Now(), l.opt.Backoff, errors.Is(cause, engine.ErrPermanent), reason)
 	l.opt.Logger.Warn("engine failed", "replica", r.ID, "failures", len(r.Failures), "state", r.State, "reason", r.Reason)
 }
 

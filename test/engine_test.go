@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/berthhq/berth/api"
 )
@@ -141,6 +142,31 @@ func rollsWithoutAFailedCall(t *testing.T, b *berth, running string) {
 	}
 	if got := b.ask(t, shout.DeployedModel, "37+85"); got.Text != "122!!!" {
 		t.Errorf("shout answers %q", got.Text)
+	}
+}
+
+// A kept connection holds a thread of llama.cpp's HTTP server: with too few of them a
+// burst leaves new calls waiting until an idle connection times out, 4 to 8 s later.
+func TestABurstOnAFreshEngineIsNotHeldUpByKeptConnections(t *testing.T) {
+	t.Parallel()
+	b := withProcesses(t, abacusYAML(t))
+	d := b.running(t, api.CreateDeployment{ModelName: "abacus", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))})
+	const calls, tooLong = 24, 3500 * time.Millisecond
+	took := make(chan time.Duration, calls)
+	for range calls {
+		go func() {
+			began := time.Now()
+			answer := b.send(t, "POST", "/v1/chat/completions", `{"model":"`+d.DeployedModel+`","messages":[{"role":"user","content":"37+85"}],"temperature":0}`)
+			if answer.status != 200 {
+				t.Errorf("%d %s", answer.status, answer.body)
+			}
+			took <- time.Since(began)
+		}()
+	}
+	for range calls {
+		if d := <-took; d > tooLong {
+			t.Errorf("a call of a few milliseconds took %s", d)
+		}
 	}
 }
 
