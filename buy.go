@@ -100,8 +100,8 @@ func (b *sale) checkPlan() error {
 		}
 		return b.checkMemory(b.d.Spec)
 	case PlanPTU:
-		if !b.model.Calibration.Known() {
-			return Errorf(CodeInvalid, "The model %s is not calibrated, so no throughput of it can be reserved; calibrate it, or declare calibration.input_tpm and calibration.output_tpm in its entry.", b.model.Name)
+		if !b.model.Calibration.Known() { // derived, not asked for
+			return uncalibrated(&b.model)
 		}
 		return b.ask.fillPTU(&b.d, &b.model)
 	}

@@ -147,7 +147,10 @@ func (s *Models) inspectBase(ctx context.Context, m *Model, n NewModel) (err err
 	m.Kind = ModelKindBase
 	defaultTo(&m.Engine, EngineLlamaCpp)
 	if m.Plans == nil {
-		m.Plans = []Plan{PlanMU, PlanPTU}
+		m.Plans = []Plan{PlanMU}
+		if m.Calibration.Known() {
+			m.Plans = append(m.Plans, PlanPTU)
+		}
 	}
 	switch {
 	case m.Engine == EngineLlamaCpp:

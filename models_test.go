@@ -16,13 +16,17 @@ func TestAddEachKindOfModel(t *testing.T) {
 		add  berth.NewModel
 		want berth.Model
 	}{
-		"a base gets its file's ceiling and both plans": {
+		"a base gets its file's ceiling": {
 			berth.NewModel{Name: "new", Path: "file"},
+			berth.Model{Kind: "base", Engine: "llamacpp", Plans: []berth.Plan{"mu"}, Thinking: "none", ContextLength: 4096},
+		},
+		"a calibrated base is sold as ptu too": {
+			berth.NewModel{Name: "known", Path: "file", Calibration: berth.Calibration{InputTPM: 1, OutputTPM: 1}},
 			berth.Model{Kind: "base", Engine: "llamacpp", Plans: []berth.Plan{"mu", "ptu"}, Thinking: "none", ContextLength: 4096},
 		},
 		"a file that knows a thinking switch": {
 			berth.NewModel{Name: "thinks", Path: "thinker", ContextLength: 100},
-			berth.Model{Kind: "base", Engine: "llamacpp", Plans: []berth.Plan{"mu", "ptu"}, Thinking: "optional", ContextLength: 100},
+			berth.Model{Kind: "base", Engine: "llamacpp", Plans: []berth.Plan{"mu"}, Thinking: "optional", ContextLength: 100},
 		},
 		"the entry wins over the file": {
 			berth.NewModel{Name: "says", Path: "thinker", Thinking: "always", Engine: "fake", Plans: []berth.Plan{"mu"}},

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,7 +105,7 @@ deployment 37+85 and stays up with lines to paste. Ctrl-C stops and removes ever
 			return Demo(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:7700", "address to listen on; the next free port when it is busy")
+	cmd.Flags().StringVar(&o.Listen, "listen", cmp.Or(os.Getenv("BERTH_LISTEN"), "127.0.0.1:7700"), "loopback address to listen on; the next free port when it is busy")
 	return cmd
 }
 

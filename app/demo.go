@@ -94,6 +94,7 @@ func demonstrate(ctx context.Context, a *App, o DemoOptions, began time.Time) er
 		}
 		return nil
 	}
+	context.AfterFunc(ctx, func() { fmt.Fprintln(o.Out, "Stopping; the engines are ended and the data removed.") })
 	if err := show(); err != nil {
 		stop(err)
 		stopped := <-served

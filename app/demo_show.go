@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/term"
@@ -35,7 +36,8 @@ func (s *showing) plans(ctx context.Context) error {
 		{ModelName: "abacus-words", Plan: api.PlanLoRA, Name: "demo lora", Capacity: &one, Suffix: "lora"},
 		{ModelName: "abacus", Plan: api.PlanPTU, Name: "demo ptu", Suffix: "ptu", PTU: &api.PTUCapacity{InputTPM: 10_000, OutputTPM: 1_000}},
 	}
-	fmt.Fprintf(s.out, "Berth serves at %s. Asking a deployment of each plan: %s\n\n", s.client.BaseURL, question)
+	fmt.Fprintf(s.out, "Berth serves at %s. Its node claims 16 threads (node.threads: 16); this machine has %d.\n", s.client.BaseURL, runtime.NumCPU())
+	fmt.Fprintf(s.out, "Asking a deployment of each plan, without thinking: %s\n\n", question)
 	fmt.Fprintf(s.out, "%-5s %-26s %-20s %-12s %s\n", "PLAN", "DEPLOYED MODEL", "ANSWER", "TOKENS", "POST TO ANSWER")
 	for _, p := range purchases {
 		if err := s.buyAndAsk(ctx, p); err != nil {

@@ -33,7 +33,7 @@ func (a *App) Run(ctx context.Context) error {
 	case err = <-served:
 	}
 	a.stopping.Store(true)
-	a.opt.Logger.Info("stopping", "calls_have", callGrace)
+	a.opt.Logger.Info("stopping", "calls_have_s", int(callGrace.Seconds()))
 	a.drain(context.WithoutCancel(ctx))
 	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), front))
 	a.gateway.Close()
