@@ -139,6 +139,9 @@ func (p *planner) wake(t time.Time) {
 
 func (p *planner) wantsDedicated(r *berth.Replica) bool {
 	d, ok := p.byID[r.DeploymentID]
+	if ok && d.Status == berth.StatusFailed {
+		return r.State == berth.ReplicaFailed // holds nothing, and leads to its log
+	}
 	return ok && (d.Status.Callable() || d.Status.ComingUp())
 }
 

@@ -111,9 +111,10 @@ func TestPlanOfADedicatedDeployment(t *testing.T) {
 			"RUNNING", 2, []berth.Replica{own("a", "ready"), own("b", "starting")},
 			func(s *State) { s.Running = func(*berth.Replica) bool { return false } }, "d 0, lost a, lost b",
 		},
-		"failed: what is left goes": {
-			"FAILED", 0, []berth.Replica{own("a", "failed"), own("b", "starting")}, nil, "remove a, stop b",
+		"failed: what is left goes, what explains it stays": {
+			"FAILED", 0, []berth.Replica{own("a", "failed"), own("b", "starting")}, nil, "stop b",
 		},
+		"failed and deleted: all goes": {"DELETING", 0, []berth.Replica{own("a", "failed")}, nil, "remove a"},
 		"deleting: a ready engine is drained, a starting one ended": {
 			"DELETING", 2, []berth.Replica{own("a", "ready"), own("b", "starting"), own("c", "pending")}, nil, "drain a, stop b, remove c",
 		},
