@@ -104,8 +104,3 @@ func (s Status) Callable() bool {
 func (s Status) ComingUp() bool {
 	return slices.Contains([]Status{StatusPending, StatusDeploying, StatusArrearsRecover}, s)
 }
-
-// HoldsHardware reports whether replicas of the deployment may exist.
-func (s Status) HoldsHardware() bool {
-	return s.Callable() || s.ComingUp() || s == StatusDeleting || s == StatusOfflining
-}

@@ -81,28 +81,25 @@ func TestNothingComesBackByItself(t *testing.T) {
 
 func TestWhatAStatusMeans(t *testing.T) {
 	t.Parallel()
-	for status, want := range map[berth.Status]struct{ callable, comingUp, hardware bool }{
-		"PENDING":            {false, true, true},
-		"DEPLOYING":          {false, true, true},
-		"RUNNING":            {true, false, true},
-		"UPDATING":           {true, false, true},
-		"UPDATING_FAILED":    {true, false, true},
-		"OFFLINING":          {false, false, true},
-		"DELETING":           {false, false, true},
-		"STOPPED":            {false, false, false},
-		"FAILED":             {false, false, false},
-		"DELETED":            {false, false, false},
-		"ARREARS_DOWN":       {false, false, false},
-		"ARREARS_RECOVERING": {false, true, true},
+	for status, want := range map[berth.Status]struct{ callable, comingUp bool }{
+		"PENDING":            {false, true},
+		"DEPLOYING":          {false, true},
+		"RUNNING":            {true, false},
+		"UPDATING":           {true, false},
+		"UPDATING_FAILED":    {true, false},
+		"OFFLINING":          {false, false},
+		"DELETING":           {false, false},
+		"STOPPED":            {false, false},
+		"FAILED":             {false, false},
+		"DELETED":            {false, false},
+		"ARREARS_DOWN":       {false, false},
+		"ARREARS_RECOVERING": {false, true},
 	} {
 		if got := status.Callable(); got != want.callable {
 			t.Errorf("%s: callable is %v", status, got)
 		}
 		if got := status.ComingUp(); got != want.comingUp {
 			t.Errorf("%s: coming up is %v", status, got)
-		}
-		if got := status.HoldsHardware(); got != want.hardware {
-			t.Errorf("%s: holds hardware is %v", status, got)
 		}
 	}
 }

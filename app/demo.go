@@ -25,8 +25,6 @@ type DemoOptions struct {
 	Executable string
 	Listen     string // preferred address; the next free port is taken when it is busy
 	Out        io.Writer
-	// Ready, when set, is called once everything was shown, with the URL.
-	Ready func(url string)
 }
 
 // Demo shows Berth to somebody who just cloned it: it installs the engine if there is
@@ -89,9 +87,6 @@ func demonstrate(ctx context.Context, a *App, o DemoOptions, began time.Time) er
 		}
 		fmt.Fprintf(o.Out, "\nReady after %.1f s. Berth stays up at %s until Ctrl-C.\n", time.Since(began).Seconds(), a.URL())
 		s.recipes()
-		if o.Ready != nil {
-			o.Ready(a.URL())
-		}
 		return nil
 	}
 	context.AfterFunc(ctx, func() { fmt.Fprintln(o.Out, "Stopping; the engines are ended and the data removed.") })
