@@ -153,7 +153,7 @@ func (s *Deployments) inspect(ctx context.Context, deployedModel string, fn func
 	if !caller.May(RoleAdmin) {
 		return accessDenied()
 	}
-	return s.Store.View(ctx, func(tx Tx) error {
+	return s.read(ctx, func(tx Tx) error {
 		d, err := s.named(ctx, tx, caller, deployedModel)
 		if err != nil {
 			return err
