@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/berthhq/berth/api"
 )
 
 // answer is what goes back to the client: one JSON body, or events.
@@ -83,27 +85,10 @@ func (a *answer) close() {
 	}
 }
 
-const maxRequestIDLength = 128
-
-// requestID returns the id that the client gave the request (api.md 2.1), else a new
-// one. Ids that are long or could harm a log or a header are not taken.
+// requestID returns the id that the client gave the request, else a new one.
 func requestID(h http.Header) string {
-	for _, name := range []string{"X-Acs-Req-Uuid", "X-Dashscope-Requestid", "X-Request-Id"} {
-		if id := h.Get(name); id != "" && len(id) <= maxRequestIDLength && isSafe(id) {
-			return id
-		}
+	if id := api.RequestID(h); id != "" {
+		return id
 	}
 	return uuid.NewString()
-}
-
-func isSafe(id string) bool {
-	for i := range len(id) {
-		switch c := id[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case c == '-', c == '_', c == '.', c == ':':
-		default:
-			return false
-		}
-	}
-	return true
 }

@@ -4,6 +4,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -124,7 +125,7 @@ func (s *Server) own(pattern string, op operation) {
 
 // answer authenticates, runs the operation and writes what it says.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, op operation, shape func(id string, v any) any) {
-	id := requestID(r.Header, s.NewUUID)
+	id := cmp.Or(api.RequestID(r.Header), s.NewUUID())
 	w.Header().Set("X-Request-Id", id)
 	r.Body = http.MaxBytesReader(w, r.Body, s.BodyBytes)
 	ctx, err := s.authenticate(r)

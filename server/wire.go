@@ -13,25 +13,6 @@ import (
 	"github.com/berthhq/berth/api"
 )
 
-// requestIDHeaders are read in this order (api.md 2.1, statement 9).
-var requestIDHeaders = []string{"X-Acs-Req-Uuid", "X-Dashscope-Requestid", "X-Request-Id"}
-
-// maxRequestID bounds what a client may choose as its request id, in bytes.
-const maxRequestID = 128
-
-// requestID returns the client's id when it sent one that is safe to repeat in a
-// header, else a new one.
-func requestID(h http.Header, newUUID func() string) string {
-	for _, name := range requestIDHeaders {
-		id := h.Get(name)
-		printable := !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f })
-		if id != "" && len(id) <= maxRequestID && printable {
-			return id
-		}
-	}
-	return newUUID()
-}
-
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
