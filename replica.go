@@ -50,7 +50,10 @@ type Replica struct {
 	// Adapters in the order the engine got them: an adapter's place is its number
 	// there.
 	Adapters []AdapterRef
-	State    ReplicaState
+	// Proving, when set, makes the present start a scratch run that takes no calls: the
+	// digest of the adapter that is to answer, or [ProofOfWeights].
+	Proving string
+	State   ReplicaState
 	// Reason explains the last failure in words a person understands.
 	Reason string
 	// Nonce names this start of the engine; a process with another nonce is not ours.

@@ -114,6 +114,11 @@ type PoolStore interface {
 	// Leave removes a deployment from its pool; one without is no error.
 	Leave(ctx context.Context, deploymentID string) error
 	Members(ctx context.Context, poolID string) ([]Member, error) // "" = of all pools
+	// Prove inserts or replaces what is known of an adapter. It goes with its pool.
+	Prove(ctx context.Context, p Proof) error
+	Proofs(ctx context.Context, poolID string) ([]Proof, error) // by adapter
+	// Unprove forgets one adapter of a pool; one that is not known is no error.
+	Unprove(ctx context.Context, poolID, adapter string) error
 }
 
 // ReplicaStore keeps replicas.

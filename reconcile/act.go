@@ -200,38 +200,43 @@ func (l *Loop) forget(nonce string) {
 // state was taken, and moves it if the cause still applies.
 func (l *Loop) setDeployment(ctx context.Context, a SetDeployment) error {
 	return l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		d, err := tx.Deployments().Get(ctx, a.ID)
-		if err != nil {
-			return err
-		}
-		now := l.opt.Now()
-		if a.Cause != "" {
-			to, ok := d.Status.Next(a.Cause)
-			if !ok {
-				return nil
-			}
-			d.Status = to
-		} else if !d.Status.Callable() {
+		return l.settle(ctx, tx, a)
+	})
+}
+
+// settle is setDeployment in a transaction.
+func (l *Loop) settle(ctx context.Context, tx berth.Tx, a SetDeployment) error {
+	d, err := tx.Deployments().Get(ctx, a.ID)
+	if err != nil {
+		return err
+	}
+	now := l.opt.Now()
+	if a.Cause != "" {
+		to, ok := d.Status.Next(a.Cause)
+		if !ok {
 			return nil
 		}
-		d.ReadyCapacity, d.ModifiedAt = a.ReadyCapacity, now
-		switch d.Status {
-		case berth.StatusFailed:
-			d.Reason = a.Reason
-			if err := tx.Pools().Leave(ctx, d.ID); err != nil {
-				return err
-			}
-		case berth.StatusDeleted:
-			d.DeletedAt = now
-		}
-		if err := tx.Deployments().Update(ctx, d); err != nil {
+		d.Status = to
+	} else if !d.Status.Callable() {
+		return nil
+	}
+	d.ReadyCapacity, d.ModifiedAt = a.ReadyCapacity, now
+	switch d.Status {
+	case berth.StatusFailed:
+		d.Reason = a.Reason
+		if err := tx.Pools().Leave(ctx, d.ID); err != nil {
 			return err
 		}
-		l.opt.Logger.Info("deployment changed", "deployment", d.ID, "deployed_model", d.DeployedModel, "status", d.Status, "ready_capacity", d.ReadyCapacity, "reason", a.Reason)
-		if err := tx.Events().Append(ctx, d.Event(l.opt.NewID("evt_"), now, a.Reason)); err != nil {
-			return err
-		}
-		_, err = tx.Route(ctx)
+	case berth.StatusDeleted:
+		d.DeletedAt = now
+	}
+	if err := tx.Deployments().Update(ctx, d); err != nil {
 		return err
-	})
+	}
+	l.opt.Logger.Info("deployment changed", "deployment", d.ID, "deployed_model", d.DeployedModel, "status", d.Status, "ready_capacity", d.ReadyCapacity, "reason", a.Reason)
+	if err := tx.Events().Append(ctx, d.Event(l.opt.NewID("evt_"), now, a.Reason)); err != nil {
+		return err
+	}
+	_, err = tx.Route(ctx)
+	return err
 }

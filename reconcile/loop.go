@@ -71,6 +71,7 @@ type report struct {
 	err              error
 	done             bool // the task is over
 	gone             bool // the engine was stopped because of what is reported
+	weights          bool // what failed are the weights, whatever was to be proved
 }
 
 type reportKind int
@@ -78,6 +79,7 @@ type reportKind int
 const (
 	reportStarted reportKind = iota
 	reportReady
+	reportProved // the answer of a scratch run
 	reportFailed
 	reportStopped
 	reportExit

@@ -47,56 +47,66 @@ func (p Prober) wait(ctx context.Context, d engine.Driver, e engine.Endpoint, l 
 func (l *Loop) start(ctx context.Context, r berth.Replica) error {
 	r.State, r.Nonce, r.StartedAt = berth.ReplicaStarting, l.opt.NewNonce(), l.opt.Now()
 	r.PID, r.StartTime, r.URL = 0, 0, ""
-	launch, files, err := l.launch(ctx, r)
-	if berth.CodeOf(err) == berth.CodeNotFound {
-		err = fmt.Errorf("%w: the model %s is not in the catalogue any more", engine.ErrPermanent, r.ModelName)
-		return l.opt.Store.Tx(ctx, func(tx berth.Tx) error { return l.bookFailure(ctx, tx, r, err) })
-	}
-	if err != nil {
+	var launch engine.Launch
+	var files []berth.Model
+	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) (err error) {
+		files = nil
+		if err := l.choose(ctx, tx, &r); err != nil {
+			return err
+		}
+		launch, files, err = l.launch(ctx, tx, r)
+		if berth.CodeOf(err) == berth.CodeNotFound {
+			return l.bookFailure(ctx, tx, r, fmt.Errorf("%w: the model %s is not in the catalogue any more", engine.ErrPermanent, r.ModelName))
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.Replicas().Update(ctx, r); err != nil {
+			return err
+		}
+		_, err = tx.Route(ctx)
+		return err
+	})
+	if err != nil || files == nil {
 		return err
 	}
-	if err := l.update(ctx, r); err != nil {
-		return err
-	}
-	l.opt.Logger.Info("engine starts", "replica", r.ID, "engine", r.Engine, "model", r.ModelName, "lane", r.Lane, "adapters", len(r.Adapters))
+	l.opt.Logger.Info("engine starts", "replica", r.ID, "engine", r.Engine, "model", r.ModelName, "lane", r.Lane, "adapters", len(launch.Adapters), "proving", r.Proving)
 	ctx, cancel := context.WithCancel(l.ctx)
 	l.begin(r.ID, task{cancel: cancel}, func() {
 		defer cancel()
-		l.bringUp(ctx, launch, files)
+		l.bringUp(ctx, launch, files, r.Proving != "")
 	})
 	return nil
 }
 
-// launch collects what the driver needs to know, and the files that must be as they were.
-func (l *Loop) launch(ctx context.Context, r berth.Replica) (engine.Launch, []berth.Model, error) {
-	var files []berth.Model
-	launch := engine.Launch{
+// launch collects what the driver needs to know, and the files that must be as they
+// were, those of the weights first.
+func (l *Loop) launch(ctx context.Context, tx berth.Tx, r berth.Replica) (launch engine.Launch, files []berth.Model, err error) {
+	launch = engine.Launch{
 		ReplicaID: r.ID, Nonce: r.Nonce, NodeID: r.NodeID, Engine: r.Engine,
-		Spec: r.Spec, Adapters: r.Adapters, Held: r.Spec.Replica,
+		Spec: r.Spec, Adapters: r.Loads(), Held: r.Spec.Replica,
 	}
-	err := l.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
-		name := r.ModelName
-		if r.PoolID != "" {
-			pool, err := tx.Pools().Get(ctx, r.PoolID)
-			if err != nil {
-				return err
-			}
-			name = pool.ModelName // the model that the replica was bought for may be gone
+	name := r.ModelName
+	if r.PoolID != "" {
+		pool, err := tx.Pools().Get(ctx, r.PoolID)
+		if err != nil {
+			return launch, nil, err
 		}
-		if launch.Model, err = tx.Models().Get(ctx, name); err != nil {
-			return err
+		name = pool.ModelName // the model that the replica was bought for may be gone
+	}
+	if launch.Model, err = tx.Models().Get(ctx, name); err != nil {
+		return launch, nil, err
+	}
+	holds, err := tx.Nodes().Holds(ctx)
+	if err != nil {
+		return launch, nil, err
+	}
+	for _, h := range holds {
+		if h.ReplicaID == r.ID {
+			launch.GPUs = h.GPUs
 		}
-		if files, err = filesOf(ctx, tx, launch); err != nil {
-			return err
-		}
-		holds, err := tx.Nodes().Holds(ctx)
-		for _, h := range holds {
-			if h.ReplicaID == r.ID {
-				launch.GPUs = h.GPUs
-			}
-		}
-		return err
-	})
+	}
+	files, err = filesOf(ctx, tx, launch)
 	return launch, files, err
 }
 
@@ -113,23 +123,32 @@ func filesOf(ctx context.Context, tx berth.Tx, launch engine.Launch) ([]berth.Mo
 	return files, err
 }
 
-// bringUp runs beside the loop from the start of an engine to its first answer. ctx
-// ends when the engine is gone or not wanted any more.
-func (l *Loop) bringUp(ctx context.Context, launch engine.Launch, files []berth.Model) {
+// bringUp runs beside the loop from the start of an engine to its first answer, which
+// may be all that is wanted of it (proof). ctx ends when the engine is gone or not wanted
+// any more.
+func (l *Loop) bringUp(ctx context.Context, launch engine.Launch, files []berth.Model, proof bool) {
+	end := report{replicaID: launch.ReplicaID, nonce: launch.Nonce, kind: reportReady, done: true}
+	if proof {
+		end.kind = reportProved
+	}
 	failed := func(err error) {
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			err = errUnwanted
 		}
-		l.report(report{replicaID: launch.ReplicaID, nonce: launch.Nonce, kind: reportFailed, err: err, done: true})
+		end.kind, end.err = reportFailed, err
+		l.report(end)
 	}
 	driver, ok := l.opt.Drivers[launch.Engine]
 	if !ok {
 		failed(fmt.Errorf("%w: the engine %q is not known to this server", engine.ErrPermanent, launch.Engine))
 		return
 	}
-	if err := l.verify(ctx, files); err != nil {
-		failed(err)
-		return
+	for i, m := range files {
+		if err := l.verify(ctx, m); err != nil {
+			end.weights = i == 0
+			failed(err)
+			return
+		}
 	}
 	patience := l.opt.StartTimeout
 	if driver.Traits().Remote {
@@ -147,40 +166,31 @@ func (l *Loop) bringUp(ctx context.Context, launch engine.Launch, files []berth.
 		failed(err)
 		return
 	}
-	l.report(report{replicaID: launch.ReplicaID, nonce: launch.Nonce, kind: reportReady, done: true})
+	l.report(end)
 }
 
-// verify compares the files with what was added. Only another content is permanent; a
-// file that is not there may be on a disk that is mounted late. What only moved or was
+// verify compares a model's file with what was added. Only another content is permanent;
+// a file that is not there may be on a disk that is mounted late. What only moved or was
 // touched is remembered, so that it is not read again at the next start.
-func (l *Loop) verify(ctx context.Context, files []berth.Model) error {
-	for _, m := range files {
-		if m.File.Path == "" {
-			continue
-		}
-		now, err := l.opt.Verify(ctx, m.File)
-		if berth.CodeOf(err) == berth.CodeInvalid {
-			return fmt.Errorf("%w: %w", engine.ErrPermanent, err)
-		}
-		if err != nil {
-			return err
-		}
-		if now == m.File {
-			continue
-		}
-		err = l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-			kept, err := tx.Models().Get(ctx, m.Name)
-			if err != nil || kept.File.Digest != now.Digest {
-				return err
-			}
-			kept.File = now
-			return tx.Models().Update(ctx, kept)
-		})
-		if err != nil {
-			return err
-		}
+func (l *Loop) verify(ctx context.Context, m berth.Model) error {
+	if m.File.Path == "" {
+		return nil
 	}
-	return nil
+	now, err := l.opt.Verify(ctx, m.File)
+	if berth.CodeOf(err) == berth.CodeInvalid {
+		return fmt.Errorf("%w: %w", engine.ErrPermanent, err)
+	}
+	if err != nil || now == m.File {
+		return err
+	}
+	return l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+		kept, err := tx.Models().Get(ctx, m.Name)
+		if err != nil || kept.File.Digest != now.Digest {
+			return err
+		}
+		kept.File = now
+		return tx.Models().Update(ctx, kept)
+	})
 }
 
 // launchOn starts the engine, unless it is somebody else's.

@@ -45,8 +45,8 @@ func (l *Loop) bookAll(ctx context.Context) error {
 // book writes one report. Reports about another start of the replica than the present
 // one change nothing.
 func (l *Loop) book(ctx context.Context, rep report) error {
-	if rep.kind == reportFailed && !rep.gone && l.stillRuns(rep) {
-		l.endFailed(rep)
+	if (rep.kind == reportFailed || rep.kind == reportProved) && !rep.gone && l.stillRuns(rep) {
+		l.endFirst(rep)
 		return nil
 	}
 	if rep.kind == reportStarted {
@@ -85,10 +85,17 @@ func (l *Loop) bookOn(ctx context.Context, tx berth.Tx, r berth.Replica, rep rep
 	case rep.kind == reportReady && coming:
 		r.State, r.ReadyAt, r.Reason = berth.ReplicaReady, now, ""
 		l.opt.Logger.Info("engine ready", "replica", r.ID, "pid", r.PID, "after", now.Sub(r.StartedAt))
+		if err := proveAll(ctx, tx, r); err != nil {
+			return err
+		}
+	case rep.kind == reportProved && coming:
+		return l.bookProof(ctx, tx, r)
 	case rep.kind == reportExit && rep.err == nil:
 		return nil // asked for: the plan goes on
 	case rep.kind == reportFailed && coming && errors.Is(rep.err, errUnwanted):
 		l.lose(&r) // the plan forgets it, or starts it when it is wanted again
+	case (rep.kind == reportFailed || rep.kind == reportExit) && coming && provesAdapter(&r) && !rep.weights:
+		return l.bookDisproof(ctx, tx, r, rep.err)
 	case (rep.kind == reportFailed || rep.kind == reportExit) && (coming || serving):
 		return l.bookFailure(ctx, tx, r, rep.err)
 	default:
@@ -107,14 +114,14 @@ func (l *Loop) stillRuns(rep report) bool {
 	})
 }
 
-// endFailed ends an engine that runs but did not answer, or is not wanted any more. What
-// was reported is booked when the engine is gone: its hardware is not free before, and
-// its exit would look asked for.
-func (l *Loop) endFailed(rep report) {
+// endFirst ends an engine that runs but did not answer, is not wanted any more or has
+// proved what it was to prove. What was reported is booked when the engine is gone: its
+// hardware is not free before, and its exit would look asked for.
+func (l *Loop) endFirst(rep report) {
 	rep.gone, rep.done = true, true
 	l.begin(rep.replicaID, task{}, func() {
 		if err := l.opt.Runner.Stop(l.ctx, rep.replicaID, rep.nonce, l.opt.StopGrace); err != nil {
-			l.opt.Logger.Error("failed engine not stopped", "replica", rep.replicaID, "error", err)
+			l.opt.Logger.Error("engine not stopped", "replica", rep.replicaID, "error", err)
 		}
 		l.report(rep)
 	})
@@ -123,7 +130,13 @@ func (l *Loop) endFailed(rep report) {
 // bookFailure writes a failure of r, tells the deployments that it serves and takes it
 // out of routing.
 func (l *Loop) bookFailure(ctx context.Context, tx berth.Tx, r berth.Replica, cause error) error {
+	coming := r.State == berth.ReplicaStarting && r.Proving == ""
 	l.fail(&r, cause)
+	if coming {
+		if err := doubt(ctx, tx, r); err != nil {
+			return err
+		}
+	}
 	if err := l.tell(ctx, tx, r); err != nil {
 		return err
 	}
@@ -137,9 +150,13 @@ func (l *Loop) bookFailure(ctx context.Context, tx berth.Tx, r berth.Replica, ca
 // fail changes r by the rule of [berth.Replica.Fail].
 func (l *Loop) fail(r *berth.Replica, cause error) {
 	l.forget(r.Nonce)
-	reason := strings.TrimPrefix(cause.Error(), engine.ErrPermanent.Error()+": ")
-	r.Fail(l.opt.Now(), l.opt.Backoff, errors.Is(cause, engine.ErrPermanent), reason)
+	r.Fail(l.opt.Now(), l.opt.Backoff, errors.Is(cause, engine.ErrPermanent), reasonOf(cause))
 	l.opt.Logger.Warn("engine failed", "replica", r.ID, "failures", len(r.Failures), "state", r.State, "reason", r.Reason)
+}
+
+// reasonOf is a failure in words for people.
+func reasonOf(cause error) string {
+	return strings.TrimPrefix(cause.Error(), engine.ErrPermanent.Error()+": ")
 }
 
 // tell writes the failure of a replica into the events of the deployments that it

@@ -35,6 +35,15 @@ var memberTable = newTable("members", "member", func(m *berth.Member) []column {
 	}
 })
 
+var proofTable = newTable("proofs", "proof", func(p *berth.Proof) []column {
+	return []column{
+		{"pool_id", &p.PoolID},
+		{"adapter", &p.Adapter},
+		{"proved", &p.Proved},
+		{"failures", &p.Failures},
+	}
+})
+
 func (s pools) Insert(ctx context.Context, p berth.Pool) error {
 	return poolTable.insert(ctx, s.tx, p)
 }
@@ -72,4 +81,20 @@ func (s pools) Members(ctx context.Context, poolID string) ([]berth.Member, erro
 	var f filter
 	f.equals("pool_id", poolID)
 	return memberTable.all(ctx, s.tx, f.where()+" ORDER BY pool_id, deployment_id", f.args...)
+}
+
+var proveSQL = proofTable.insertSQL + " ON CONFLICT (pool_id, adapter) DO UPDATE SET proved = excluded.proved, failures = excluded.failures"
+
+func (s pools) Prove(ctx context.Context, p berth.Proof) error {
+	_, err := s.tx.exec(ctx, proveSQL, proofTable.fields(&p)...)
+	return s.tx.dialect.wrote(proofTable.noun, err)
+}
+
+func (s pools) Proofs(ctx context.Context, poolID string) ([]berth.Proof, error) {
+	return proofTable.all(ctx, s.tx, "WHERE pool_id = ? ORDER BY adapter", poolID)
+}
+
+func (s pools) Unprove(ctx context.Context, poolID, adapter string) error {
+	_, err := s.tx.exec(ctx, "DELETE FROM proofs WHERE pool_id = ? AND adapter = ?", poolID, adapter)
+	return s.tx.dialect.wrote(proofTable.noun, err)
 }

@@ -19,6 +19,7 @@ var replicaTable = newTable("replicas", "replica", func(r *berth.Replica) []colu
 		{"model_name", &r.ModelName},
 		{"spec", document{&r.Spec}},
 		{"adapters", document{&r.Adapters}},
+		{"proving", &r.Proving},
 		{"state", &r.State},
 		{"reason", &r.Reason},
 		{"nonce", &r.Nonce},

@@ -135,6 +135,15 @@ var roundTrips = []promise{
 			return pick(list, err, func(berth.Member) bool { return true })
 		},
 	}.check},
+	{"a proof keeps every field", trip[berth.Proof]{
+		place:  func(p *berth.Proof) { p.PoolID, p.Adapter = poolID, "sha256:new" },
+		insert: func(ctx context.Context, tx berth.Tx, p berth.Proof) error { return tx.Pools().Prove(ctx, p) },
+		update: func(ctx context.Context, tx berth.Tx, p berth.Proof) error { return tx.Pools().Prove(ctx, p) },
+		read: func(ctx context.Context, tx berth.Tx) (berth.Proof, error) {
+			list, err := tx.Pools().Proofs(ctx, poolID)
+			return pick(list, err, func(berth.Proof) bool { return true })
+		},
+	}.check},
 	{"a replica keeps every field", trip[berth.Replica]{
 		place: func(r *berth.Replica) {
 			r.ID, r.NodeID, r.DeploymentID, r.PoolID = "rep_new", nodeID, deploymentID, poolID

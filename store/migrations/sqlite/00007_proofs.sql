@@ -1,0 +1,13 @@
+-- +goose Up
+
+-- What scratch runs have shown of the adapters of a pool.
+CREATE TABLE proofs (
+    pool_id  TEXT NOT NULL REFERENCES pools (id) ON DELETE CASCADE,
+    adapter  TEXT NOT NULL, -- a digest, or 'weights'
+    proved   INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    PRIMARY KEY (pool_id, adapter)
+) STRICT, WITHOUT ROWID;
+
+-- What the present start of a replica is to prove; '' = it takes calls.
+ALTER TABLE replicas ADD COLUMN proving TEXT NOT NULL DEFAULT '';
