@@ -1,12 +1,15 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"path"
 	"strings"
 	"time"
+
+	"github.com/berthhq/berth/api"
 )
 
 // httpServer is the one listener of design 10: the gateway's paths and the control
@@ -52,10 +55,12 @@ func (a *App) onceLooked(serving, health http.Handler) http.Handler {
 		case <-r.Context().Done():
 		case <-patience.C:
 		}
+		id := cmp.Or(api.RequestID(r.Header), newUUID())
+		w.Header().Set("X-Request-Id", id)
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintf(w, `{"request_id":%q,"code":"ModelUnavailable","message":"Berth is starting; try again in a second."}`, newUUID())
+		fmt.Fprintf(w, `{"request_id":%q,"code":"ModelUnavailable","message":"Berth is starting; try again in a second."}`, id)
 	})
 }
 

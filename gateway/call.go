@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -38,15 +39,24 @@ func (g *Gateway) serve(d dialect) http.HandlerFunc {
 		c := &call{id: requestID(r.Header), dialect: d, started: g.now(), reservation: unlimited{}}
 		out := newAnswer(w, c.id, g.bounds.StreamIdle)
 		defer out.close()
-		if err := g.run(c, r, out); err != nil {
-			out.fail(d, failureOf(err))
+		err := g.run(c, r, out)
+		if err == nil {
+			return
 		}
+		if errors.Is(err, errPanic) {
+			g.logger.Error("call panicked", "request_id", c.id, "cause", failureOf(err).cause)
+			if out.started {
+				panic(http.ErrAbortHandler) // a clean end would look like a whole answer
+			}
+		}
+		out.fail(d, failureOf(err))
 	}
 }
 
 // run takes a call all the way. The error it returns is for the client, unless events
 // were sent already: then the client has been told by one more of them.
 func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
+	defer func() { caught(recover(), &err) }()
 	if r.Method != http.MethodPost {
 		return invalid("Request method '%s' is not supported.", r.Method)
 	}
@@ -74,6 +84,7 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 	c.live = g.table.live(c.route.DeploymentID)
 
 	defer func() { g.settle(c, out, err) }()
+	defer func() { caught(recover(), &err) }() // what panics is settled, too
 	if c.request, err = c.dialect.parse(object, r.Header, c.route); err != nil {
 		return err
 	}
@@ -87,11 +98,11 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 	defer cancel(nil)
 	defer time.AfterFunc(c.dialect.bound(&c.request, g.bounds), func() { cancel(timedOut()) }).Stop()
 
+	defer c.leave()
 	reply, err := g.forward(ctx, c, func() { out.hurry(); cancel(wasCut()) })
 	if err != nil {
 		return err
 	}
-	defer c.lease.leave()
 	defer reply.Body.Close()
 	if c.class == berth.ClassOverflow {
 		out.header().Set("X-Dashscope-Ptu-Overflow", "true")
@@ -129,6 +140,13 @@ func (c *call) freeBody() {
 		c.body.free()
 		c.body = nil
 		c.request.prompt.messages, c.request.tools, c.request.fields = nil, nil, nil
+	}
+}
+
+// leave gives the place at an engine back, if the call has one.
+func (c *call) leave() {
+	if c.lease != nil {
+		c.lease.leave()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -95,6 +96,20 @@ func (f *failure) ending(end berth.End) *failure {
 	return f
 }
 
+// errPanic is the cause of a failure that is a fault of the program.
+var errPanic = errors.New("panic")
+
+// caught makes a failure of a panic. It is deferred with recover() as its argument.
+func caught(p any, err *error) {
+	switch p {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(p)
+	default:
+		*err = fail(problemInternal).because(fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())).ending(berth.EndEngineFailed)
+	}
+}
+
 // Error implements error, for logs.
 func (f *failure) Error() string {
 	text := f.code + ": " + cmp.Or(f.sentence, f.message)
@@ -133,12 +148,13 @@ func failureOf(err error) *failure {
 
 // header says how long to wait, and whether waiting helps at all (api.md 2.5).
 func (f *failure) header(h http.Header) {
-	if f.retryAfter > 0 {
+	waiting := f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable
+	switch {
+	case f.final, waiting && f.retryAfter == 0:
+		h.Set("X-Should-Retry", "false")
+	case f.retryAfter > 0:
 		seconds := (f.retryAfter + time.Second - 1) / time.Second
 		h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
-	}
-	if f.final {
-		h.Set("X-Should-Retry", "false")
 	}
 }
 

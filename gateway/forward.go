@@ -22,8 +22,8 @@ const (
 
 // forward sends the call to the least loaded engine and returns the answer when its
 // header has come. It goes on to another engine only where the connection was refused,
-// so that no engine works for a call that another one answers. cut is what [Gateway.Cut] does to the call. On
-// success the caller gives the lease back.
+// so that no engine works for a call that another one answers. cut is what
+// [Gateway.Cut] does to the call. The caller gives the lease back.
 func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Response, error) {
 	var tried []string
 	for {

@@ -6,8 +6,10 @@ package server
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -76,23 +78,15 @@ func New(o Options) *Server {
 	return s
 }
 
-// aliases are the bases under which newer clients look for native resources too
-// (api.md 1, 10.7).
-var aliases = []string{"/compatible-mode/v1/deployments", "/apps/anthropic/deployments", "/apps/anthropic/v1/deployments"}
-
-// ServeHTTP implements http.Handler. It never answers a redirect (statement 141).
+// ServeHTTP implements http.Handler. It never answers a redirect (statement 141), and
+// every answer carries the request's id (statement 142).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	for _, alias := range aliases {
-		if rest, ok := strings.CutPrefix(r.URL.Path, alias); ok && (rest == "" || rest[0] == '/') {
-			u := *r.URL
-			u.Path, u.RawPath = "/api/v1/deployments"+rest, ""
-			clone := *r
-			clone.URL = &u
-			r = &clone
-			break
-		}
+	id := cmp.Or(api.RequestID(r.Header), s.NewUUID())
+	w.Header().Set("X-Request-Id", id)
+	if dialectOf(r.URL.Path) == dialectAnthropic {
+		w.Header().Set("Request-Id", id)
 	}
-	s.mux.ServeHTTP(w, r)
+	s.mux.ServeHTTP(w, nativePath(r))
 }
 
 // operation answers one kind of request: a value to show, or an error.
@@ -125,19 +119,41 @@ func (s *Server) own(pattern string, op operation) {
 
 // answer authenticates, runs the operation and writes what it says.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, op operation, shape func(id string, v any) any) {
-	id := cmp.Or(api.RequestID(r.Header), s.NewUUID())
-	w.Header().Set("X-Request-Id", id)
 	r.Body = http.MaxBytesReader(w, r.Body, s.BodyBytes)
-	ctx, err := s.authenticate(r)
-	var v any
-	if err == nil {
-		v, err = op(ctx, r)
-	}
+	v, err := guarded(r.Context(), r, s.authenticated(op))
 	if err != nil {
-		s.refuse(w, r, id, err)
+		s.refuse(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, shape(id, v))
+	writeJSON(w, http.StatusOK, shape(requestID(w), v))
+}
+
+// requestID is the one that ServeHTTP gave the answer.
+func requestID(w http.ResponseWriter) string { return w.Header().Get("X-Request-Id") }
+
+// guarded makes an error of a panic, so that it is answered and logged like one.
+func guarded(ctx context.Context, r *http.Request, op operation) (v any, err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return op(ctx, r)
+}
+
+// authenticated runs op with the caller in its context.
+func (s *Server) authenticated(op operation) operation {
+	return func(_ context.Context, r *http.Request) (any, error) {
+		ctx, err := s.authenticate(r)
+		if err != nil {
+			return nil, err
+		}
+		return op(ctx, r)
+	}
 }
 
 // authenticate puts the caller into the context. X-DashScope-WorkSpace may name the
@@ -169,18 +185,26 @@ func bearer(h http.Header) string {
 	return strings.TrimSpace(token)
 }
 
+// methods are those that any operation has.
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
+
 // unknown answers paths and methods that are not there, after authentication
 // (api.md 2.3: the service authenticates before it routes).
 func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, func(context.Context, *http.Request) (any, error) {
-		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		var allowed []string
+		for _, method := range methods {
 			probe := *r
 			probe.Method = method
 			if _, pattern := s.mux.Handler(&probe); pattern != "/" {
-				return nil, berth.Errorf(berth.CodeInvalid, "Request method '%s' is not supported.", r.Method)
+				allowed = append(allowed, method)
 			}
 		}
-		return nil, berth.Errorf(berth.CodeNotFound, "Not found!")
+		if allowed == nil {
+			return nil, berth.Errorf(berth.CodeNotFound, "Not found!")
+		}
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return nil, berth.Errorf(berth.CodeInvalid, "Request method '%s' is not supported.", r.Method)
 	}, nil)
 }
 

@@ -49,25 +49,35 @@ var wireCodes = map[berth.Code]wireCode{
 const internalMessage = "An internal error has occured, please try again later or contact service support."
 
 // refuse writes an error. What is internal goes to the log and not to the client.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, id string, err error) {
-	wire := wireCodes[berth.CodeOf(err)]
-	body := api.Error{RequestID: id, Code: wire.code, Message: internalMessage}
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	wire, sentence := wireCodes[berth.CodeOf(err)], internalMessage
 	var known *berth.Error
 	if errors.As(err, &known) && known.Code != berth.CodeInternal {
-		body.Message = known.Message
-		if known.RetryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(max(1, known.RetryAfter/time.Second))))
-		}
-	} else {
-		s.Logger.Error("request failed", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
+		sentence = known.Message
+	} else if r.Context().Err() == nil { // else nobody waits for the answer any more
+		s.Logger.Error("request failed", "request_id", requestID(w), "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	// api.md 2.5: clients must not repeat a conflict, a refused purchase or a write that
-	// may have taken effect.
-	repeatable := r.Method == http.MethodGet || wire.status < http.StatusInternalServerError
-	if wire.status == http.StatusConflict || wire.code == "InsufficientCapacity" || !repeatable {
-		w.Header().Set("X-Should-Retry", "false")
+	advise(w.Header(), r.Method, wire, known)
+	writeJSON(w, wire.status, errorBody(dialectOf(r.URL.Path), api.Error{
+		Status: wire.status, RequestID: requestID(w), Code: wire.code, Message: sentence,
+	}))
+}
+
+// advise tells clients whether to repeat a request, and when (api.md 2.5): 429 and 503
+// that pass by themselves say when; never to be repeated are a conflict, a refused
+// purchase, what waiting does not cure, and a write that may have taken effect.
+func advise(h http.Header, method string, wire wireCode, known *berth.Error) {
+	passes := known != nil && known.RetryAfter > 0
+	waiting := wire.status == http.StatusTooManyRequests || wire.status == http.StatusServiceUnavailable
+	write := method != http.MethodGet && method != http.MethodHead
+	switch {
+	case passes:
+		wait := min(max(known.RetryAfter, time.Second), time.Minute)
+		h.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+	case waiting, wire.status == http.StatusConflict, wire.code == "InsufficientCapacity",
+		write && wire.status >= http.StatusInternalServerError:
+		h.Set("X-Should-Retry", "false")
 	}
-	writeJSON(w, wire.status, body)
 }
 
 // readBody reads a body within its bound.
