@@ -26,7 +26,7 @@ type sale struct {
 // create checks a purchase in the order of api.md 4.6 and writes it.
 func (s *Deployments) create(ctx context.Context, tx Tx, caller Caller, p Purchase) (Deployment, error) {
 	b := &sale{Deployments: s, ctx: ctx, tx: tx, caller: caller, ask: p}
-	for _, step := range []func() error{b.findModel, b.describe, b.checkPlan, b.checkName, b.write, b.hold} {
+	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.describe, b.checkPlan, b.checkName, b.write, b.hold} {
 		if err := step(); err != nil {
 			return Deployment{}, err
 		}
@@ -35,11 +35,11 @@ func (s *Deployments) create(ctx context.Context, tx Tx, caller Caller, p Purcha
 }
 
 // findModel looks the model up among those that the workspace may see.
-func (b *sale) findModel() (err error) {
-	if b.ask.ModelName == "" {
+func (b *sale) findModel(name string) (err error) {
+	if name == "" {
 		return Errorf(CodeInvalid, "Field required: model_name")
 	}
-	if b.model, err = visibleModel(b.ctx, b.tx, b.caller.WorkspaceID, b.ask.ModelName); err != nil {
+	if b.model, err = visibleModel(b.ctx, b.tx, b.caller.WorkspaceID, name); err != nil {
 		return err
 	}
 	b.weights = b.model
@@ -128,7 +128,7 @@ func (b *sale) chosenSpec() (ResolvedSpec, error) {
 		if spec.Name != b.ask.Spec {
 			continue
 		}
-		if spec.Type == SpecTypeSeparated {
+		if spec.Type == SpecTypeSeparated && !b.engine.SeparatesRoles {
 			return spec, Errorf(CodeInvalid, "The engine %s cannot separate prefill and decode; choose a template of type COUPLED.", b.engine.Name)
 		}
 		return spec, nil
@@ -203,15 +203,32 @@ func (b *sale) write() error {
 	if !b.d.Plan.Pooled() {
 		return b.tx.Deployments().Insert(b.ctx, b.d)
 	}
-	pool, err := b.pool()
+	spec, err := b.poolSpec()
 	if err != nil {
 		return err
 	}
-	b.d.PoolID, b.d.Spec, b.runs = pool.ID, pool.Spec, pool.ModelName
+	if err := b.checkMemory(spec); err != nil {
+		return err
+	}
+	if err := b.choosePool(spec); err != nil {
+		return err
+	}
 	if err := b.tx.Deployments().Insert(b.ctx, b.d); err != nil {
 		return err
 	}
-	member := Member{PoolID: pool.ID, DeploymentID: b.d.ID, Plan: b.d.Plan}
+	return b.join()
+}
+
+// choosePool puts the deployment into the pool of its weights on a spec.
+func (b *sale) choosePool(spec ResolvedSpec) error {
+	pool, err := b.pool(spec)
+	b.d.PoolID, b.d.Spec, b.runs = pool.ID, pool.Spec, pool.ModelName
+	return err
+}
+
+// join makes the deployment a member of its pool.
+func (b *sale) join() error {
+	member := Member{PoolID: b.d.PoolID, DeploymentID: b.d.ID, Plan: b.d.Plan}
 	if b.d.Plan == PlanPTU {
 		member.LoadPPM = LoadPPM(b.d.PTU, b.model.Calibration)
 	} else {
@@ -221,14 +238,7 @@ func (b *sale) write() error {
 }
 
 // pool finds the pool of the weights, or makes it (design 2).
-func (b *sale) pool() (Pool, error) {
-	spec, err := b.poolSpec()
-	if err != nil {
-		return Pool{}, err
-	}
-	if err := b.checkMemory(spec); err != nil {
-		return Pool{}, err
-	}
+func (b *sale) pool(spec ResolvedSpec) (Pool, error) {
 	key := PoolKey(b.weights.File.Digest, spec, b.weights.Engine)
 	pool, err := b.tx.Pools().ByKey(b.ctx, key)
 	if err == nil {
@@ -286,11 +296,12 @@ func (b *sale) hold() error {
 // needed returns the lanes that must grow for this purchase.
 func (b *sale) needed() ([]LaneWant, error) {
 	if !b.d.Plan.Pooled() {
-		want := LaneWant{Lane: LaneDedicated, Replicas: b.d.Replicas()}
+		var adapters []AdapterRef
 		if b.model.Kind == ModelKindAdapter {
-			want.Adapters = []AdapterRef{{Digest: b.model.File.Digest, Path: b.model.File.Path}}
+			adapters = []AdapterRef{{Digest: b.model.File.Digest, Path: b.model.File.Path}}
 		}
-		return []LaneWant{want}, nil
+		have, err := b.tx.Replicas().OfDeployment(b.ctx, b.d.ID)
+		return Missing(b.d.Lanes(adapters), have), err
 	}
 	pool, err := b.tx.Pools().Get(b.ctx, b.d.PoolID)
 	if err != nil {

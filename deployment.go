@@ -1,9 +1,9 @@
 package berth
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -73,10 +73,18 @@ type Deployment struct {
 	Capacity      int64 // units bought
 	BaseCapacity  int64 // units per replica
 	ReadyCapacity int64 // units that serve now
-	Spec          ResolvedSpec
-	PTU           PTUCapacity
-	Overflow      OverflowStrategy
-	PoolID        string // pooled plans
+	// PrefillCapacity and DecodeCapacity are the units of each role of a spec that
+	// separates them; together they are the Capacity. 0 otherwise.
+	PrefillCapacity int64
+	DecodeCapacity  int64
+	// Before is what was sold before the change under way: a change that fails goes back
+	// to it. Zero when there is none. A deployment that was scaled to 0 keeps it for its
+	// next start.
+	Before   Terms
+	Spec     ResolvedSpec
+	PTU      PTUCapacity
+	Overflow OverflowStrategy
+	PoolID   string // pooled plans
 	// EnableThinking fixes the mode of an mu deployment; nil leaves it to each call.
 	EnableThinking   *bool
 	MaxContextLength int64 // tokens of prompt and answer together; 0: the model's
@@ -93,12 +101,16 @@ type Deployment struct {
 // ChargeTypePostPaid is the only charge type sold here (statement 39).
 const ChargeTypePostPaid = "post_paid"
 
-// Replicas returns the number of replicas an mu deployment is made of.
-func (d *Deployment) Replicas() int64 {
-	if d.BaseCapacity == 0 {
-		return 0
+// Lanes returns the replicas that an mu deployment is made of, each with the adapters.
+func (d *Deployment) Lanes(adapters []AdapterRef) []LaneWant {
+	unit := d.Spec.UnitsPerReplica
+	switch {
+	case d.Plan != PlanMU || unit == 0:
+		return nil
+	case d.Spec.Type == SpecTypeSeparated:
+		return []LaneWant{{LanePrefill, d.PrefillCapacity / unit, adapters}, {LaneDecode, d.DecodeCapacity / unit, adapters}}
 	}
-	return d.Capacity / d.BaseCapacity
+	return []LaneWant{{LaneDedicated, d.Capacity / unit, adapters}}
 }
 
 // Purchase is what a client asks for when it creates a deployment. Nil pointers and
@@ -112,6 +124,8 @@ type Purchase struct {
 	BillingMethod    string
 	ChargeType       string
 	Capacity         *int64
+	PrefillCapacity  *int64 // with a spec that separates roles, instead of Capacity
+	DecodeCapacity   *int64
 	EnableThinking   *bool
 	MaxContextLength *int64
 	RPMLimit         *int64
@@ -208,20 +222,26 @@ func checkRange(field string, v *int64, low, high int64) error {
 
 // fill copies the fields of every plan from p into d, after checking them.
 func (p *Purchase) fill(d *Deployment) error {
-	if n := len([]rune(p.DisplayName)); n > MaxDisplayNameLength {
-		return Errorf(CodeInvalid, "The name is %d characters long; use at most %d.", n, MaxDisplayNameLength)
-	}
-	if strings.ContainsFunc(p.DisplayName, unicode.IsControl) {
-		return Errorf(CodeInvalid, "The name has a control character, such as a line break; leave it out.")
+	name, err := displayName(p.DisplayName, d.ModelName)
+	if err != nil {
+		return err
 	}
 	if p.ChargeType != "" && p.ChargeType != ChargeTypePostPaid {
 		return Errorf(CodeInvalid, "The charge_type %q is not sold here; only %s is.", p.ChargeType, ChargeTypePostPaid)
 	}
-	d.DisplayName = p.DisplayName
-	if d.DisplayName == "" {
-		d.DisplayName = d.ModelName
-	}
+	d.DisplayName = name
 	return nil
+}
+
+// displayName checks a name for people; "" becomes the fallback.
+func displayName(name, fallback string) (string, error) {
+	if n := len([]rune(name)); n > MaxDisplayNameLength {
+		return "", Errorf(CodeInvalid, "The name is %d characters long; use at most %d.", n, MaxDisplayNameLength)
+	}
+	if strings.ContainsFunc(name, unicode.IsControl) {
+		return "", Errorf(CodeInvalid, "The name has a control character, such as a line break; leave it out.")
+	}
+	return cmp.Or(name, fallback), nil
 }
 
 // fillMU checks and copies what only mu deployments have.
@@ -229,14 +249,17 @@ func (p *Purchase) fillMU(d *Deployment, m *Model, spec ResolvedSpec) error {
 	switch {
 	case p.BillingMethod != "" && p.BillingMethod != "POST_PAY":
 		return Errorf(CodeInvalid, "The billing_method %q is not sold here; only POST_PAY is.", p.BillingMethod)
-	case p.Capacity == nil:
-		return Errorf(CodeInvalid, "Field required: capacity")
-	case *p.Capacity <= 0 || *p.Capacity >= MaxCapacity || *p.Capacity%spec.UnitsPerReplica != 0:
-		return InvalidCapacity(fmt.Sprint(*p.Capacity), spec.UnitsPerReplica)
 	case p.EnableThinking != nil && *p.EnableThinking && m.Thinking == ThinkingNone:
 		return Errorf(CodeInvalid, "The model %s does not support enable_thinking.", m.Name)
 	case p.EnableThinking != nil && !*p.EnableThinking && m.Thinking == ThinkingAlways:
 		return Errorf(CodeInvalid, "The value of the enable_thinking parameter is restricted to True.")
+	}
+	units := Change{Capacity: p.Capacity, PrefillCapacity: p.PrefillCapacity, DecodeCapacity: p.DecodeCapacity}
+	if err := units.checkUnits(spec); err != nil {
+		return err
+	}
+	if units.units(spec) == 0 {
+		return InvalidCapacity("0", spec.UnitsPerReplica)
 	}
 	ceiling := int64(MaxContextLimit)
 	if m.ContextLength > 0 {
@@ -251,12 +274,13 @@ func (p *Purchase) fillMU(d *Deployment, m *Model, spec ResolvedSpec) error {
 			return err
 		}
 	}
-	d.Capacity, d.EnableThinking = *p.Capacity, p.EnableThinking
+	d.EnableThinking = p.EnableThinking
 	d.MaxContextLength, d.RPMLimit, d.TPMLimit = value(p.MaxContextLength), value(p.RPMLimit), value(p.TPMLimit)
 	if d.MaxContextLength > 0 {
 		spec.ContextLength = d.MaxContextLength
 	}
-	d.Spec, d.BaseCapacity = spec, spec.UnitsPerReplica
+	d.Spec, d.BaseCapacity = spec, spec.BaseCapacity()
+	units.setUnits(d)
 	return nil
 }
 
@@ -266,19 +290,24 @@ func (p *Purchase) fillPTU(d *Deployment, m *Model) error {
 	if p.PTU != nil {
 		d.PTU = *p.PTU
 	}
+	d.Overflow = OverflowEnable
+	return d.PTU.check(m)
+}
+
+// check refuses throughput out of range, and thinking of a model that does not think.
+func (c *PTUCapacity) check(m *Model) error {
 	for _, err := range []error{
-		checkRange("ptu_capacity.input_tpm", &d.PTU.InputTPM, 1, MaxLimitPerMinute),
-		checkRange("ptu_capacity.output_tpm", &d.PTU.OutputTPM, 1, MaxLimitPerMinute),
-		checkRange("ptu_capacity.thinking_output_tpm", &d.PTU.ThinkingTPM, 0, MaxLimitPerMinute),
+		checkRange("ptu_capacity.input_tpm", &c.InputTPM, 1, MaxLimitPerMinute),
+		checkRange("ptu_capacity.output_tpm", &c.OutputTPM, 1, MaxLimitPerMinute),
+		checkRange("ptu_capacity.thinking_output_tpm", &c.ThinkingTPM, 0, MaxLimitPerMinute),
 	} {
 		if err != nil {
 			return err
 		}
 	}
-	if d.PTU.ThinkingTPM > 0 && m.Thinking == ThinkingNone {
+	if c.ThinkingTPM > 0 && m.Thinking == ThinkingNone {
 		return Errorf(CodeInvalid, "The model %s does not think; leave ptu_capacity.thinking_output_tpm out.", m.Name)
 	}
-	d.Overflow = OverflowEnable
 	return nil
 }
 

@@ -350,8 +350,8 @@ type Offer struct {
 }
 
 // Deployable returns what can be deployed, custom models (tuned and imported ones) or
-// base ones, with the specs each is sold on; separated ones are left out, since no
-// engine here can run them (statement 60). Needs [RoleInference].
+// base ones, with the specs each is sold on; separated ones are left out where the
+// engine cannot run them (statement 60). Needs [RoleInference].
 func (s *Models) Deployable(ctx context.Context, custom bool) ([]Offer, error) {
 	models, err := s.List(ctx)
 	if err != nil {
@@ -370,7 +370,9 @@ func (s *Models) Deployable(ctx context.Context, custom bool) ([]Offer, error) {
 		if base, ok := byName[m.Base]; ok {
 			weights = base
 		}
-		specs := slices.DeleteFunc(s.SpecsOf(weights), func(r ResolvedSpec) bool { return r.Type == SpecTypeSeparated })
+		specs := slices.DeleteFunc(s.SpecsOf(weights), func(r ResolvedSpec) bool {
+			return r.Type == SpecTypeSeparated && !s.Engines[weights.Engine].SeparatesRoles
+		})
 		offers = append(offers, Offer{Model: m, Specs: specs})
 	}
 	return offers, nil

@@ -130,7 +130,7 @@ func Missing(want []LaneWant, have []Replica) []LaneWant {
 // Ready ones stay before others, older ones before younger.
 func Superfluous(want []LaneWant, have []Replica) []Replica {
 	var out []Replica
-	for _, lane := range []Lane{LaneBase, LaneLoRA, LaneMixed} {
+	for _, lane := range []Lane{LaneBase, LaneLoRA, LaneMixed, LaneDedicated, LanePrefill, LaneDecode} {
 		var covering, others []Replica
 		i := slices.IndexFunc(want, func(w LaneWant) bool { return w.Lane == lane })
 		for _, r := range have {

@@ -12,6 +12,8 @@ type Lane string
 // The lanes.
 const (
 	LaneDedicated Lane = "dedicated" // one mu deployment's own
+	LanePrefill   Lane = "prefill"   // the same, reads prompts for those that decode; takes no calls itself
+	LaneDecode    Lane = "decode"    // the same, answers calls
 	LaneBase      Lane = "base"      // a pool's calls without adapter
 	LaneLoRA      Lane = "lora"      // a pool's calls with adapters
 	LaneMixed     Lane = "mixed"     // a pool's calls of both kinds
@@ -68,6 +70,9 @@ type Replica struct {
 	DrainFrom time.Time
 	CreatedAt time.Time
 }
+
+// Owned reports whether the replica is one of a deployment's own and takes calls.
+func (l Lane) Owned() bool { return l == LaneDedicated || l == LaneDecode }
 
 // Live reports whether the replica is or may come into service.
 func (r *Replica) Live() bool {

@@ -147,7 +147,7 @@ func newRoute(d *Deployment, m, base *Model) *Route {
 	route := &Route{
 		DeploymentID: d.ID, DeployedModel: d.DeployedModel, WorkspaceID: d.WorkspaceID, ModelName: d.ModelName,
 		Plan: d.Plan, Status: d.Status, Thinking: ThinkingNone, FixedThinking: d.EnableThinking, CreatedAt: d.CreatedAt,
-		Limits: Limits{Requests: d.RPMLimit, Tokens: d.TPMLimit, PTU: d.PTU, Overflow: d.Overflow, IsMetered: d.Plan == PlanPTU},
+		Limits: Limits{Requests: d.RPMLimit, Tokens: d.TPMLimit, PTU: d.EffectivePTU(), Overflow: d.Overflow, IsMetered: d.Plan == PlanPTU},
 	}
 	route.ContextLength = d.Spec.ContextLength
 	if m != nil {
@@ -171,10 +171,10 @@ func (r *Routing) target(p *Replica, m Member, weights *Model) (Target, bool) {
 		t.Model = weights.RemoteName
 	}
 	switch {
-	case p.Lane == LaneDedicated && len(p.Adapters) > 0:
+	case p.Lane.Owned() && len(p.Adapters) > 0:
 		t.Adapter = 0
 	case m.Plan == PlanLoRA:
 		t.Adapter = p.HasAdapter(m.Adapter.Digest)
 	}
-	return t, p.Lane == LaneDedicated || p.Serves(m)
+	return t, p.Lane.Owned() || p.Serves(m)
 }

@@ -74,6 +74,15 @@ type ResolvedSpec struct {
 	ContextLength   int64 // tokens of each slot
 }
 
+// BaseCapacity is the smallest number of units that can run a model: one replica, or one
+// of each role.
+func (s ResolvedSpec) BaseCapacity() int64 {
+	if s.Type == SpecTypeSeparated {
+		return 2 * s.UnitsPerReplica
+	}
+	return s.UnitsPerReplica
+}
+
 // Resolve applies a model's override to a spec.
 func (s Spec) Resolve(o SpecOverride) ResolvedSpec {
 	units := cmp.Or(o.UnitsPerReplica, s.UnitsPerReplica, 1)
@@ -99,6 +108,8 @@ type EngineTraits struct {
 	MixedAdapters bool
 	// Adapters: LoRA adapters can be applied at all.
 	Adapters bool
+	// SeparatesRoles: prefill and decode can run in replicas of their own.
+	SeparatesRoles bool
 	// Remote: no process of ours; replicas hold no hardware.
 	Remote bool
 	// OverheadBytes is the memory of a replica beside weights and context.

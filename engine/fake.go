@@ -29,7 +29,9 @@ func (fake) Traits() berth.EngineTraits {
 		Name:          berth.EngineFake,
 		MixedAdapters: true, // it plays any adapter in any call, also without having its file
 		Adapters:      true,
-		OverheadBytes: 32 << 20, // a Go program with little to do
+		// It answers without having read anything, so nothing has to be handed over.
+		SeparatesRoles: true,
+		OverheadBytes:  32 << 20, // a Go program with little to do
 	}
 }
 

@@ -101,12 +101,12 @@ func (l *Loop) drain(ctx context.Context, r berth.Replica) error {
 	return err
 }
 
-// unlessWanted runs fn in a transaction, unless a purchase has counted on the replica of
-// a pool since the plan was made.
+// unlessWanted runs fn in a transaction, unless a purchase has counted on the replica
+// since the plan was made.
 func (l *Loop) unlessWanted(ctx context.Context, r berth.Replica, fn func(berth.Tx) error) (done bool, err error) {
 	err = l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
 		done = false
-		if r.PoolID != "" && r.Live() {
+		if r.Live() {
 			wanted, err := l.wanted(ctx, tx, r)
 			if err != nil || wanted {
 				return err
@@ -118,11 +118,24 @@ func (l *Loop) unlessWanted(ctx context.Context, r berth.Replica, fn func(berth.
 	return done, err
 }
 
-// wanted reports whether the lanes of r's pool, as they are now, need r.
+// wanted reports whether the lanes of r's owner, as they are now, need r.
 func (l *Loop) wanted(ctx context.Context, tx berth.Tx, r berth.Replica) (bool, error) {
-	want, have, err := l.lanes(ctx, tx, r.PoolID)
+	want, have, err := l.ownerLanes(ctx, tx, r)
 	superfluous := slices.ContainsFunc(berth.Superfluous(want, have), func(s berth.Replica) bool { return s.ID == r.ID })
 	return !superfluous, err
+}
+
+// ownerLanes returns what the lanes of r's owner should be and the replicas that it has.
+func (l *Loop) ownerLanes(ctx context.Context, tx berth.Tx, r berth.Replica) ([]berth.LaneWant, []berth.Replica, error) {
+	if r.PoolID != "" {
+		return l.lanes(ctx, tx, r.PoolID)
+	}
+	d, err := tx.Deployments().Get(ctx, r.DeploymentID)
+	if err != nil || !d.Status.Callable() && !d.Status.ComingUp() {
+		return nil, []berth.Replica{r}, err
+	}
+	have, err := tx.Replicas().OfDeployment(ctx, d.ID)
+	return d.Lanes(nil), have, err
 }
 
 // lanes returns what the lanes of a pool should be and the replicas that there are.
@@ -196,6 +209,30 @@ func (l *Loop) forget(nonce string) {
 	delete(l.endpoints, nonce)
 }
 
+// enter does what a new status brings with it.
+func (l *Loop) enter(ctx context.Context, tx berth.Tx, d *berth.Deployment, a SetDeployment) error {
+	switch d.Status {
+	case berth.StatusFailed:
+		d.Reason = a.Reason
+		d.EndChange(true)
+		return tx.Pools().Leave(ctx, d.ID)
+	case berth.StatusDeleted:
+		d.DeletedAt = l.opt.Now()
+	case berth.StatusUpdatingFailed:
+		if a.Cause == "" {
+			return nil
+		}
+		d.Reason = a.Reason
+		d.EndChange(false)
+		return berth.Rejoin(ctx, tx, *d)
+	case berth.StatusRunning:
+		if a.Cause == berth.CauseChangeDone {
+			d.EndChange(true)
+		}
+	}
+	return nil
+}
+
 // setDeployment re-reads the deployment, since a client may have changed it since the
 // state was taken, and moves it if the cause still applies.
 func (l *Loop) setDeployment(ctx context.Context, a SetDeployment) error {
@@ -221,14 +258,8 @@ func (l *Loop) settle(ctx context.Context, tx berth.Tx, a SetDeployment) error {
 		return nil
 	}
 	d.ReadyCapacity, d.ModifiedAt = a.ReadyCapacity, now
-	switch d.Status {
-	case berth.StatusFailed:
-		d.Reason = a.Reason
-		if err := tx.Pools().Leave(ctx, d.ID); err != nil {
-			return err
-		}
-	case berth.StatusDeleted:
-		d.DeletedAt = now
+	if err := l.enter(ctx, tx, &d, a); err != nil {
+		return err
 	}
 	if err := tx.Deployments().Update(ctx, d); err != nil {
 		return err

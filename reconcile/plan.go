@@ -25,7 +25,7 @@ type State struct {
 	// Ending reports whether an engine that an earlier Berth started is still on its way
 	// out: until it is gone its replica is left alone, for its hardware is in use.
 	Ending func(r *berth.Replica) bool
-	// Grace is how long calls of a deployment that is deleted may run on, Drain those on a
+	// Grace is how long calls of a deployment that is deleted or stopped may run on, Drain those on a
 	// replica that another takes the place of.
 	Grace, Drain time.Duration
 }
@@ -91,6 +91,7 @@ type planner struct {
 	pools   map[string]*berth.Pool
 	members map[string][]berth.Member // by pool
 	owned   map[string][]berth.Replica
+	surplus map[string]map[string]bool // by deployment, replicas that it does not need
 }
 
 // Plan returns what to do now and when to look again at the latest (zero: when
@@ -100,7 +101,7 @@ func Plan(s State) ([]Action, time.Time) {
 	p := &planner{
 		State: s,
 		byID:  map[string]*berth.Deployment{}, pools: map[string]*berth.Pool{},
-		members: map[string][]berth.Member{}, owned: map[string][]berth.Replica{},
+		members: map[string][]berth.Member{}, owned: map[string][]berth.Replica{}, surplus: map[string]map[string]bool{},
 	}
 	for i := range s.Deployments {
 		p.byID[s.Deployments[i].ID] = &s.Deployments[i]
@@ -122,7 +123,7 @@ func Plan(s State) ([]Action, time.Time) {
 	}
 	for i := range s.Replicas {
 		if r := &s.Replicas[i]; r.PoolID == "" {
-			p.replica(r, p.wantsDedicated(r))
+			p.replica(r, p.wantsOwned(r))
 		}
 	}
 	return p.actions, p.next
@@ -137,12 +138,36 @@ func (p *planner) wake(t time.Time) {
 	}
 }
 
-func (p *planner) wantsDedicated(r *berth.Replica) bool {
+// wantsOwned reports whether a deployment wants one of its own replicas. One that was
+// given up stays to be seen, and leads to its log, until its lane is whole without it.
+func (p *planner) wantsOwned(r *berth.Replica) bool {
 	d, ok := p.byID[r.DeploymentID]
-	if ok && d.Status == berth.StatusFailed {
-		return r.State == berth.ReplicaFailed // holds nothing, and leads to its log
+	switch {
+	case ok && d.Status == berth.StatusFailed:
+		return r.State == berth.ReplicaFailed
+	case !ok || !d.Status.Callable() && !d.Status.ComingUp():
+		return false
+	case r.State == berth.ReplicaFailed:
+		return lacks(berth.Missing(d.Lanes(nil), p.owned[d.ID]), r.Lane)
 	}
-	return ok && (d.Status.Callable() || d.Status.ComingUp())
+	return !p.superfluous(d)[r.ID]
+}
+
+// superfluous returns the replicas that a deployment does not need any more, by id.
+func (p *planner) superfluous(d *berth.Deployment) map[string]bool {
+	out, ok := p.surplus[d.ID]
+	if !ok {
+		out = map[string]bool{}
+		for _, r := range berth.Superfluous(d.Lanes(nil), p.owned[d.ID]) {
+			out[r.ID] = true
+		}
+		p.surplus[d.ID] = out
+	}
+	return out
+}
+
+func lacks(missing []berth.LaneWant, lane berth.Lane) bool {
+	return slices.ContainsFunc(missing, func(w berth.LaneWant) bool { return w.Lane == lane })
 }
 
 // replica brings one replica towards what its owner wants of it.
@@ -180,9 +205,9 @@ func (p *planner) gone(r *berth.Replica, running bool) {
 
 // drained ends a draining replica when its calls have ended or had their time.
 func (p *planner) drained(r *berth.Replica, running bool) {
-	grace := p.Grace
-	if r.PoolID != "" {
-		grace = p.State.Drain
+	grace := p.State.Drain
+	if d, ok := p.byID[r.DeploymentID]; r.PoolID == "" && (!ok || !d.Status.Callable()) {
+		grace = p.Grace // deleted or stopped
 	}
 	over := !p.Now.Before(r.DrainFrom.Add(grace))
 	// A call may have been routed just before the replica was taken out.
@@ -217,7 +242,7 @@ func (p *planner) pool(pool *berth.Pool) {
 		r := &replicas[i]
 		// One that was given up stays to be seen, and to explain a member's fate, until its
 		// lane is whole without it.
-		forget := r.State == berth.ReplicaFailed && !slices.ContainsFunc(missing, func(w berth.LaneWant) bool { return w.Lane == r.Lane })
+		forget := r.State == berth.ReplicaFailed && !lacks(missing, r.Lane)
 		p.replica(r, !superfluous[r.ID] && !forget)
 	}
 	if len(missing) > 0 {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func world() State {
 
 // mu returns a deployment of n replicas.
 func mu(status berth.Status, n int64) berth.Deployment {
-	return berth.Deployment{ID: "d", Plan: berth.PlanMU, Status: status, Capacity: n, BaseCapacity: 1, ModifiedAt: t0}
+	return berth.Deployment{ID: "d", Plan: berth.PlanMU, Status: status, Capacity: n, BaseCapacity: 1, Spec: berth.ResolvedSpec{UnitsPerReplica: 1}, ModifiedAt: t0}
 }
 
 func own(id string, state berth.ReplicaState) berth.Replica {
@@ -128,6 +129,31 @@ func TestPlanOfADedicatedDeployment(t *testing.T) {
 				s.Now = t0.Add(30 * time.Second)
 			}, "cut d, d gone 0",
 		},
+		"scaled down: the youngest is drained": {
+			"UPDATING", 3, []berth.Replica{own("a", "ready"), own("b", "ready"), own("c", "ready")}, func(s *State) {
+				s.Deployments[0].Before = berth.Terms{Capacity: 3}
+			}, "drain c",
+		},
+		"scaled down: what is left serves": {
+			"UPDATING", 3, []berth.Replica{own("a", "ready"), own("b", "ready"), own("c", "draining")}, func(s *State) {
+				s.Deployments[0].Before = berth.Terms{Capacity: 3}
+				s.Replicas[2].DrainFrom = t0
+			}, "d change_done 2",
+		},
+		"scaled up: one more to come": {
+			"UPDATING", 1, []berth.Replica{own("a", "ready"), own("b", "starting")}, func(s *State) {
+				s.Deployments[0].Before = berth.Terms{Capacity: 1}
+			}, "",
+		},
+		"scaled up and given up: back to what was": {
+			"UPDATING", 1, []berth.Replica{own("a", "ready"), own("b", "failed")}, func(s *State) {
+				s.Deployments[0].Before = berth.Terms{Capacity: 1}
+			}, "d change_failed 1",
+		},
+		"stopping: engines end, then it is stopped": {
+			"OFFLINING", 2, []berth.Replica{own("a", "ready"), own("b", "starting")}, nil, "drain a, stop b",
+		},
+		"stopping: nothing is left": {"OFFLINING", 0, nil, nil, "d stopped 0"},
 		"a draining engine with calls": {
 			"DELETING", 0, []berth.Replica{own("a", "draining")}, func(s *State) {
 				s.Replicas[0].DrainFrom = t0
@@ -254,7 +280,8 @@ func TestPlanSaysWhenToLookAgain(t *testing.T) {
 // never forgotten, and nothing is started for what is going away.
 func TestPlanIsSafeForAnyState(t *testing.T) {
 	t.Parallel()
-	statuses := []berth.Status{"PENDING", "DEPLOYING", "RUNNING", "FAILED", "DELETING"}
+	statuses := []berth.Status{"PENDING", "DEPLOYING", "RUNNING", "UPDATING", "UPDATING_FAILED", "OFFLINING", "STOPPED", "FAILED", "DELETING"}
+	gone := []berth.Status{"OFFLINING", "STOPPED", "FAILED", "DELETING"}
 	states := []berth.ReplicaState{"pending", "starting", "ready", "draining", "stopping", "failed"}
 	rapid.Check(t, func(t *rapid.T) {
 		s := world()
@@ -275,7 +302,7 @@ func TestPlanIsSafeForAnyState(t *testing.T) {
 			var id string
 			switch a := a.(type) {
 			case Start:
-				if id = a.Replica.ID; d.Status == "FAILED" || d.Status == "DELETING" || running[id] {
+				if id = a.Replica.ID; slices.Contains(gone, d.Status) || running[id] {
 					t.Fatalf("started %s while %s", id, d.Status)
 				}
 			case Remove:

@@ -7,21 +7,41 @@ import (
 	berth "github.com/berthhq/berth"
 )
 
-// strength is what stands behind a deployment.
+// strength is what stands behind a deployment, in replicas.
 type strength struct {
-	ready, live, starting int64 // replicas
-	needed                int64
-	failed                bool
-	reason                string // of the newest replica that was given up
+	ready, live, starting, needed int64
+	owed                          int64 // of a pool's lane: needed by those that are served already
+	serving                       bool  // every lane has a ready replica
+	dead                          bool  // some lane has none that may come up
+	failed                        bool
+	reason                        string // of the newest replica that was given up
 }
 
-// of counts the replicas that serve d: its own, or those of its pool's lane.
+// strengthOf counts the replicas that serve d: its own, or those of its pool's lane.
 func (p *planner) strengthOf(d *berth.Deployment) strength {
-	s := strength{needed: d.Replicas()}
-	replicas := p.owned[d.ID]
 	if d.PoolID != "" {
-		replicas, s.needed = p.lane(d)
+		return p.lane(d)
 	}
+	lanes := d.Lanes(nil)
+	all := strength{serving: true, dead: len(lanes) == 0}
+	for _, lane := range lanes {
+		s := p.count(slices.DeleteFunc(slices.Clone(p.owned[d.ID]), func(r berth.Replica) bool { return r.Lane != lane.Lane }), lane.Replicas)
+		all.ready += s.ready
+		all.live += s.live
+		all.starting += s.starting
+		all.needed += s.needed
+		all.serving = all.serving && s.serving
+		all.dead = all.dead || s.dead
+		if s.failed {
+			all.failed, all.reason = true, s.reason
+		}
+	}
+	return all
+}
+
+// count counts the replicas of one lane.
+func (p *planner) count(replicas []berth.Replica, needed int64) strength {
+	s := strength{needed: needed}
 	for i := range replicas {
 		r := &replicas[i]
 		switch r.State {
@@ -38,16 +58,17 @@ func (p *planner) strengthOf(d *berth.Deployment) strength {
 			s.live++
 		}
 	}
+	s.serving, s.dead = s.ready > 0, s.live == 0
 	return s
 }
 
-// lane returns the replicas of d's pool that serve it and how many it takes.
-func (p *planner) lane(d *berth.Deployment) ([]berth.Replica, int64) {
+// lane counts the replicas of d's pool that serve it.
+func (p *planner) lane(d *berth.Deployment) strength {
 	members := p.members[d.PoolID]
 	i := slices.IndexFunc(members, func(m berth.Member) bool { return m.DeploymentID == d.ID })
 	pool := p.pools[d.PoolID]
 	if i < 0 || pool == nil {
-		return nil, 0
+		return strength{dead: true}
 	}
 	var serving []berth.Replica
 	for _, r := range p.owned[d.PoolID] {
@@ -55,55 +76,98 @@ func (p *planner) lane(d *berth.Deployment) ([]berth.Replica, int64) {
 			serving = append(serving, r)
 		}
 	}
-	needed := int64(1)
+	// What others are still waiting for is not missing to those who are served.
+	waits := func(m berth.Member) bool {
+		o, ok := p.byID[m.DeploymentID]
+		return !ok || !o.Status.Callable() || o.Growing()
+	}
+	s := p.count(serving, p.replicasOf(pool, members, serving))
+	s.owed = p.replicasOf(pool, slices.DeleteFunc(slices.Clone(members), waits), serving)
+	return s
+}
+
+// replicasOf returns how many replicas the members need of the lane that the given
+// replicas are of.
+func (p *planner) replicasOf(pool *berth.Pool, members []berth.Member, serving []berth.Replica) int64 {
 	for _, w := range pool.Lanes(members, p.Engines[pool.Engine]) {
 		if len(serving) > 0 && w.Lane == serving[0].Lane {
-			needed = w.Replicas
+			return w.Replicas
 		}
 	}
-	return serving, needed
+	return 1
 }
 
 // deployment moves d's status to what its replicas show.
 func (p *planner) deployment(d *berth.Deployment) {
-	if d.Status == berth.StatusDeleting {
-		p.deleting(d)
-		return
-	}
-	if !d.Status.Callable() && !d.Status.ComingUp() {
-		return
-	}
-	s := p.strengthOf(d)
-	set := SetDeployment{ID: d.ID, ReadyCapacity: s.ready * d.BaseCapacity}
-	if d.PoolID != "" {
-		// A lane that is not whole serves less than was sold, and shows it.
-		set.ReadyCapacity = min(s.ready, s.needed) * d.Capacity / max(s.needed, 1)
-	}
 	switch {
-	case s.live == 0 && d.PoolID != "" && !s.failed:
-		return // the pool grows
-	case s.live == 0:
-		set.Cause, set.ReadyCapacity = berth.CauseGaveUp, 0
-		set.Reason = "The engine could not come up: " + s.reason
-	case d.Status.ComingUp() && s.ready > 0 && s.ready >= min(s.needed, s.live):
-		set.Cause = berth.CauseReady
-		set.Reason = fmt.Sprintf("Serving on %d of %d replicas.", s.ready, s.needed)
-	case d.Status == berth.StatusPending && s.starting+s.ready > 0:
-		set.Cause, set.ReadyCapacity = berth.CauseEngineStarting, 0
-		set.Reason = "The engine is starting."
+	case d.Status == berth.StatusDeleting:
+		p.ending(d, berth.CauseGone, "Deleted; the name is free again.")
+	case d.Status == berth.StatusOfflining:
+		p.ending(d, berth.CauseStopped, "Stopped; the hardware is free.")
 	case d.Status.ComingUp():
-		return
-	case set.ReadyCapacity != d.ReadyCapacity:
-		set.Reason = fmt.Sprintf("Serving on %d of %d replicas.", s.ready, s.needed)
-	default:
-		return
+		p.comingUp(d, p.strengthOf(d))
+	case d.Status.Callable():
+		p.serving(d, p.strengthOf(d))
 	}
-	p.do(set)
 }
 
-// deleting ends a deployment when its calls have ended or had their time and its own
-// engines are gone.
-func (p *planner) deleting(d *berth.Deployment) {
+// comingUp moves a deployment that was bought towards RUNNING.
+func (p *planner) comingUp(d *berth.Deployment, s strength) {
+	switch {
+	case p.gaveUp(d, s):
+	case s.serving && s.ready >= min(s.needed, s.live):
+		p.set(d, s, berth.CauseReady, serves(s))
+	case d.Status == berth.StatusPending && s.starting+s.ready > 0:
+		p.do(SetDeployment{ID: d.ID, Cause: berth.CauseEngineStarting, Reason: "The engine is starting."})
+	}
+}
+
+// serving keeps what a deployment shows true, and ends the change under way.
+func (p *planner) serving(d *berth.Deployment, s strength) {
+	changing := d.Status == berth.StatusUpdating
+	switch {
+	case p.gaveUp(d, s):
+	case changing && d.Growing() && s.failed && s.live < s.needed:
+		p.set(d, s, berth.CauseChangeFailed, "The change failed and what was there before serves on: "+s.reason)
+	case changing && (s.ready >= s.needed || !d.Growing() && s.live <= s.needed) && len(p.superfluous(d)) == 0:
+		p.set(d, s, berth.CauseChangeDone, serves(s))
+	case p.readyCapacity(d, s) != d.ReadyCapacity:
+		p.set(d, s, "", serves(s))
+	}
+}
+
+func serves(s strength) string {
+	return fmt.Sprintf("Serving on %d of %d replicas.", min(s.ready, s.needed), s.needed)
+}
+
+// gaveUp ends a deployment behind which nothing comes up any more, and reports whether
+// there is nothing left to say of it.
+func (p *planner) gaveUp(d *berth.Deployment, s strength) bool {
+	if !s.dead {
+		return false
+	}
+	if d.PoolID == "" || s.failed { // else the pool grows
+		p.do(SetDeployment{ID: d.ID, Cause: berth.CauseGaveUp, Reason: "The engine could not come up: " + s.reason})
+	}
+	return true
+}
+
+func (p *planner) set(d *berth.Deployment, s strength, cause berth.Cause, reason string) {
+	p.do(SetDeployment{ID: d.ID, Cause: cause, ReadyCapacity: p.readyCapacity(d, s), Reason: reason})
+}
+
+// readyCapacity is how much of what was bought serves now.
+func (p *planner) readyCapacity(d *berth.Deployment, s strength) int64 {
+	if d.PoolID != "" {
+		// A lane that is not whole serves less than was sold, and shows it.
+		return min(s.ready, s.owed) * d.Capacity / max(s.owed, 1)
+	}
+	return s.ready * d.Spec.UnitsPerReplica
+}
+
+// ending takes a deployment that is deleted or stopped to its end when its calls have
+// ended or had their time and its own engines are gone.
+func (p *planner) ending(d *berth.Deployment, cause berth.Cause, reason string) {
 	if calls := p.InFlight(d.ID, ""); calls > 0 {
 		if deadline := d.ModifiedAt.Add(p.Grace); p.Now.Before(deadline) {
 			p.wake(p.Now.Add(DrainPoll))
@@ -112,6 +176,6 @@ func (p *planner) deleting(d *berth.Deployment) {
 		p.do(Cut{d.ID})
 	}
 	if len(p.owned[d.ID]) == 0 {
-		p.do(SetDeployment{ID: d.ID, Cause: berth.CauseGone, Reason: "Deleted; the name is free again."})
+		p.do(SetDeployment{ID: d.ID, Cause: cause, Reason: reason})
 	}
 }
