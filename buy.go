@@ -2,7 +2,6 @@ package berth
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -286,7 +285,7 @@ func (b *sale) hold() error {
 		if b.d.Plan.Pooled() {
 			like.DeploymentID = "" // the pool owns it
 		}
-		if err := HoldReplicas(b.ctx, b.tx, like, lane.Replicas, b.engine, b.NewID, b.holder); err != nil {
+		if err := HoldReplicas(b.ctx, b.tx, like, lane.Replicas, b.engine, b.NewID); err != nil {
 			return err
 		}
 	}
@@ -324,20 +323,4 @@ func (b *sale) needed() ([]LaneWant, error) {
 		return nil, Errorf(CodeNoCapacity, "The pool of %s would need %d replicas and may have %d; reserve less, or raise pool.max of the model.", pool.ModelName, total, pool.Max)
 	}
 	return Missing(want, have), nil
-}
-
-// holder names who holds hardware, without showing another workspace's names.
-func (b *sale) holder(h Hold) string {
-	if h.PoolID != "" {
-		pool, err := b.tx.Pools().Get(b.ctx, h.PoolID)
-		if err != nil {
-			return "a pool"
-		}
-		return fmt.Sprintf("pool of %s", pool.ModelName)
-	}
-	d, err := b.tx.Deployments().Get(b.ctx, h.DeploymentID)
-	if err != nil || d.WorkspaceID != b.caller.WorkspaceID {
-		return "another workspace"
-	}
-	return d.DeployedModel
 }

@@ -4,8 +4,8 @@ import "context"
 
 // HoldReplicas places count replicas like the given one, takes their hardware and
 // writes them for the reconciler to start: all of them or none, as the transaction
-// goes. [CodeNoCapacity] as [Place] says it. Remote engines hold nothing.
-func HoldReplicas(ctx context.Context, tx Tx, like Replica, count int64, engine EngineTraits, newID func(string) string, heldBy func(Hold) string) error {
+// goes. A [*Shortage] when they do not fit. Remote engines hold nothing.
+func HoldReplicas(ctx context.Context, tx Tx, like Replica, count int64, engine EngineTraits, newID func(string) string) error {
 	if engine.Remote {
 		for range count {
 			like.ID = newID("rep_")
@@ -19,11 +19,13 @@ func HoldReplicas(ctx context.Context, tx Tx, like Replica, count int64, engine 
 	if err != nil {
 		return err
 	}
-	taken, err := tx.Nodes().Holds(ctx)
-	if err != nil {
-		return err
+	var taken map[string][]string
+	if like.Spec.Replica.Accelerators > 0 {
+		if taken, err = tx.Nodes().HeldGPUs(ctx); err != nil {
+			return err
+		}
 	}
-	placements, err := Place(nodes, taken, like.Spec, count, heldBy)
+	placements, err := Place(nodes, taken, like.Spec, count)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ type Node struct {
 	Total  Resources
 	GPUs   []string // accelerator ids as their vendor's tool prints them
 	Online bool
+	// Held is what all holds on the node take together; the store keeps it.
+	Held Resources
 	// Version is raised by every hold on the node; two purchases that looked at the
 	// same version cannot both be written.
 	Version int64
@@ -40,28 +42,22 @@ type Placement struct {
 // Place finds nodes for count replicas that each need the same resources: first come,
 // first served, the emptiest node first so that load spreads, ties by id so that the
 // same question has the same answer. It places all of them or none; the error is a
-// [CodeNoCapacity] whose sentence names what is missing and who holds it.
-// heldBy names the owner of a hold for that sentence.
-func Place(nodes []Node, holds []Hold, spec ResolvedSpec, count int64, heldBy func(Hold) string) ([]Placement, error) {
+// [*Shortage]. taken has the ids of the accelerators in use, by node; it may be nil for a
+// spec without accelerators.
+func Place(nodes []Node, taken map[string][]string, spec ResolvedSpec, count int64) ([]Placement, error) {
 	free := make(map[string]Resources, len(nodes))
 	gpus := make(map[string][]string, len(nodes))
 	for _, n := range nodes {
 		if n.Online {
-			free[n.ID] = n.Total
-			gpus[n.ID] = n.GPUs
-		}
-	}
-	for _, h := range holds {
-		if f, ok := free[h.NodeID]; ok {
-			free[h.NodeID] = f.Sub(h.Held)
-			gpus[h.NodeID] = without(gpus[h.NodeID], h.GPUs)
+			free[n.ID] = n.Total.Sub(n.Held)
+			gpus[n.ID] = without(n.GPUs, taken[n.ID])
 		}
 	}
 	placed := make([]Placement, 0, min(count, 64))
 	for range count {
 		id, ok := emptiest(free, spec.Replica)
 		if !ok {
-			return nil, noCapacity(nodes, holds, spec, count, heldBy)
+			return nil, shortageOf(nodes, spec, count)
 		}
 		p := Placement{NodeID: id, Held: spec.Replica}
 		free[id] = free[id].Sub(spec.Replica)
@@ -90,62 +86,78 @@ func emptiest(free map[string]Resources, need Resources) (string, bool) {
 	return best, found
 }
 
-// noCapacity says what is missing: "MU1 x 2 needs 2 x 2 threads; 1 is free; held: …".
-func noCapacity(nodes []Node, holds []Hold, spec ResolvedSpec, count int64, heldBy func(Hold) string) error {
+// Shortage is the refusal of [Place]: a [CodeNoCapacity] whose sentence says what is
+// missing. Who has it is read only when somebody is to be told.
+type Shortage struct {
+	missing string // "MU1 x 2 needs 2 x 2 threads; 1 of 4 are free"
+	amount  func(Resources) int64
+}
+
+// Error implements error.
+func (s *Shortage) Error() string { return s.Told(nil).Message }
+
+// Unwrap returns the refusal without names.
+func (s *Shortage) Unwrap() error { return s.Told(nil) }
+
+// Told returns the refusal with the five who have most of what is missing.
+func (s *Shortage) Told(holders []Holder) *Error {
+	return Errorf(CodeNoCapacity, "%s%s. Delete a deployment, choose a smaller spec, or add hardware.", s.missing, s.heldSentence(holders))
+}
+
+func shortageOf(nodes []Node, spec ResolvedSpec, count int64) *Shortage {
 	var total, held Resources
 	for _, n := range nodes {
 		if n.Online {
-			total = total.Add(n.Total)
+			total, held = total.Add(n.Total), held.Add(n.Held)
 		}
 	}
-	byOwner := map[string]int64{}
-	dimension, unit := "threads", int64(1)
-	for _, h := range holds {
-		held = held.Add(h.Held)
-	}
 	free := total.Sub(held)
-	pick := func(r Resources) int64 { return r.Threads }
+	dimension, amount := "threads", func(r Resources) int64 { return r.Threads }
 	// Bounded, because a reservation may ask for more replicas than integers multiply.
 	switch need := spec.Replica.Times(min(count, 1<<20)); {
 	case need.Threads <= free.Threads && need.Accelerators > free.Accelerators:
-		dimension, pick = "accelerators", func(r Resources) int64 { return r.Accelerators }
+		dimension, amount = "accelerators", func(r Resources) int64 { return r.Accelerators }
 	case need.Threads <= free.Threads && need.MemoryBytes > free.MemoryBytes:
-		dimension, unit = "MiB of memory", 1<<20
-		pick = func(r Resources) int64 { return r.MemoryBytes }
+		dimension, amount = "MiB of memory", func(r Resources) int64 { return r.MemoryBytes >> 20 }
 	}
-	for _, h := range holds {
-		byOwner[heldBy(h)] += pick(h.Held) / unit
+	return &Shortage{amount: amount, missing: fmt.Sprintf("%s x %d needs %d x %d %s; %d of %d are free",
+		spec.Name, count*spec.UnitsPerReplica, count, amount(spec.Replica), dimension, max(0, amount(free)), amount(total))}
+}
+
+// Holder is somebody who holds hardware: a pool, a deployment, or without a name those
+// whose names are not to be shown.
+type Holder struct {
+	PoolModel     string
+	DeployedModel string
+	Held          Resources
+}
+
+func (h *Holder) name() string {
+	switch {
+	case h.PoolModel != "":
+		return "pool of " + h.PoolModel
+	case h.DeployedModel != "":
+		return h.DeployedModel
 	}
-	return Errorf(CodeNoCapacity, "%s x %d needs %d x %d %s; %d of %d are free%s. Delete a deployment, choose a smaller spec, or add hardware.",
-		spec.Name, count*spec.UnitsPerReplica, count, pick(spec.Replica)/unit, dimension,
-		max(0, pick(free)/unit), pick(total)/unit, heldSentence(byOwner))
+	return "another workspace"
 }
 
 // heldSentence lists the five largest holders.
-func heldSentence(byOwner map[string]int64) string {
-	type share struct {
-		owner  string
-		amount int64
-	}
-	shares := make([]share, 0, len(byOwner))
-	for o, a := range byOwner {
-		if a > 0 {
-			shares = append(shares, share{o, a})
-		}
-	}
-	if len(shares) == 0 {
+func (s *Shortage) heldSentence(holders []Holder) string {
+	holders = slices.DeleteFunc(slices.Clone(holders), func(h Holder) bool { return s.amount(h.Held) <= 0 })
+	if len(holders) == 0 {
 		return ""
 	}
-	slices.SortFunc(shares, func(a, b share) int {
-		return cmp.Or(cmp.Compare(b.amount, a.amount), cmp.Compare(a.owner, b.owner))
+	slices.SortFunc(holders, func(a, b Holder) int {
+		return cmp.Or(cmp.Compare(s.amount(b.Held), s.amount(a.Held)), cmp.Compare(a.name(), b.name()))
 	})
 	parts := make([]string, 0, 6)
-	for i, s := range shares {
+	for i, h := range holders {
 		if i == 5 {
-			parts = append(parts, fmt.Sprintf("%d more", len(shares)-i))
+			parts = append(parts, fmt.Sprintf("%d more", len(holders)-i))
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%s %d", s.owner, s.amount))
+		parts = append(parts, fmt.Sprintf("%s %d", h.name(), s.amount(h.Held)))
 	}
 	return "; held: " + strings.Join(parts, ", ")
 }

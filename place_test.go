@@ -1,6 +1,8 @@
 package berth_test
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,8 +10,6 @@ import (
 
 	berth "github.com/berthhq/berth"
 )
-
-func nobody(berth.Hold) string { return "somebody" }
 
 // For any nodes, holds and question: placements never exceed what is free, and a
 // refusal means that the replicas cannot all fit.
@@ -27,13 +27,13 @@ func TestPlaceNeverOversells(t *testing.T) {
 				free[nodes[i].ID] = nodes[i].Total
 			}
 		}
-		var holds []berth.Hold
 		for range rapid.IntRange(0, 6).Draw(t, "holds") {
 			id := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "node")
-			h := berth.Hold{NodeID: id, Held: berth.Resources{Threads: rapid.Int64Range(0, 4).Draw(t, "held threads"), MemoryBytes: rapid.Int64Range(0, 8).Draw(t, "held memory") << 20}}
-			if f, ok := free[id]; ok && h.Held.Within(f) {
-				free[id] = f.Sub(h.Held)
-				holds = append(holds, h)
+			held := berth.Resources{Threads: rapid.Int64Range(0, 4).Draw(t, "held threads"), MemoryBytes: rapid.Int64Range(0, 8).Draw(t, "held memory") << 20}
+			if f, ok := free[id]; ok && held.Within(f) {
+				free[id] = f.Sub(held)
+				i := slices.IndexFunc(nodes, func(n berth.Node) bool { return n.ID == id })
+				nodes[i].Held = nodes[i].Held.Add(held)
 			}
 		}
 		spec := berth.ResolvedSpec{Name: "MU1", UnitsPerReplica: 1, Replica: berth.Resources{
@@ -41,7 +41,7 @@ func TestPlaceNeverOversells(t *testing.T) {
 		}}
 		count := rapid.Int64Range(1, 8).Draw(t, "count")
 
-		placed, err := berth.Place(nodes, holds, spec, count, nobody)
+		placed, err := berth.Place(nodes, nil, spec, count)
 
 		var room int64
 		for _, f := range free {
@@ -71,18 +71,18 @@ func TestPlaceNeverOversells(t *testing.T) {
 
 func TestPlaceSaysWhatIsMissingAndWhoHasIt(t *testing.T) {
 	t.Parallel()
-	nodes := []berth.Node{{ID: "a", Online: true, Total: berth.Resources{Threads: 4, MemoryBytes: 1 << 30}}}
-	holds := []berth.Hold{{NodeID: "a", DeploymentID: "x", Held: berth.Resources{Threads: 3, MemoryBytes: 256 << 20}}}
-	holder := func(h berth.Hold) string { return "deployment " + h.DeploymentID }
+	nodes := []berth.Node{{ID: "a", Online: true, Total: berth.Resources{Threads: 4, MemoryBytes: 1 << 30}, Held: berth.Resources{Threads: 3, MemoryBytes: 256 << 20}}}
+	holders := []berth.Holder{{DeployedModel: "x", Held: nodes[0].Held}}
 	for name, c := range map[string]struct {
 		need berth.Resources
 		want string
 	}{
-		"threads": {berth.Resources{Threads: 2, MemoryBytes: 1 << 20}, "MU1 x 2 needs 2 x 2 threads; 1 of 4 are free; held: deployment x 3."},
-		"memory":  {berth.Resources{Threads: 0, MemoryBytes: 600 << 20}, "MU1 x 2 needs 2 x 600 MiB of memory; 768 of 1024 are free; held: deployment x 256."},
+		"threads": {berth.Resources{Threads: 2, MemoryBytes: 1 << 20}, "MU1 x 2 needs 2 x 2 threads; 1 of 4 are free; held: x 3."},
+		"memory":  {berth.Resources{Threads: 0, MemoryBytes: 600 << 20}, "MU1 x 2 needs 2 x 600 MiB of memory; 768 of 1024 are free; held: x 256."},
 	} {
-		_, err := berth.Place(nodes, holds, berth.ResolvedSpec{Name: "MU1", UnitsPerReplica: 1, Replica: c.need}, 2, holder)
-		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+		_, err := berth.Place(nodes, nil, berth.ResolvedSpec{Name: "MU1", UnitsPerReplica: 1, Replica: c.need}, 2)
+		var short *berth.Shortage
+		if !errors.As(err, &short) || !strings.HasPrefix(short.Told(holders).Message, c.want) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -91,13 +91,14 @@ func TestPlaceSaysWhatIsMissingAndWhoHasIt(t *testing.T) {
 func TestAcceleratorsAreGivenOnce(t *testing.T) {
 	t.Parallel()
 	nodes := []berth.Node{{ID: "a", Online: true, GPUs: []string{"0", "1", "2"}, Total: berth.Resources{Threads: 8, MemoryBytes: 1 << 30, Accelerators: 3}}}
-	holds := []berth.Hold{{NodeID: "a", GPUs: []string{"1"}, Held: berth.Resources{Threads: 1, Accelerators: 1}}}
+	nodes[0].Held = berth.Resources{Threads: 1, Accelerators: 1}
+	taken := map[string][]string{"a": {"1"}}
 	spec := berth.ResolvedSpec{Name: "G", UnitsPerReplica: 1, Replica: berth.Resources{Threads: 1, Accelerators: 1}}
-	placed, err := berth.Place(nodes, holds, spec, 2, nobody)
+	placed, err := berth.Place(nodes, taken, spec, 2)
 	if err != nil || placed[0].GPUs[0] != "0" || placed[1].GPUs[0] != "2" {
 		t.Fatalf("got %+v, %v", placed, err)
 	}
-	if _, err := berth.Place(nodes, holds, spec, 3, nobody); berth.CodeOf(err) != berth.CodeNoCapacity {
+	if _, err := berth.Place(nodes, taken, spec, 3); berth.CodeOf(err) != berth.CodeNoCapacity {
 		t.Fatalf("three of two free accelerators: %v", err)
 	}
 }

@@ -67,14 +67,23 @@ type ModelStore interface {
 
 // NodeStore keeps inventories and what is held of them.
 type NodeStore interface {
-	// Put inserts or replaces a node's inventory and keeps its version.
+	// Put inserts or replaces a node's inventory and keeps its version and what is held.
 	Put(ctx context.Context, n Node) error
 	List(ctx context.Context) ([]Node, error) // by id
-	// Hold inserts holds and raises the version of each node by one. CodeConflict when
-	// a node's version is not the given one any more.
+	// Hold inserts holds, adds them to what is held of each node and raises its version
+	// by one. CodeConflict when a node's version is not the given one any more.
 	Hold(ctx context.Context, versions map[string]int64, holds []Hold) error
+	// Holds returns every hold, of which there is one for each local replica: for people
+	// who look, not for purchases.
 	Holds(ctx context.Context) ([]Hold, error)
-	// Release removes the hold of a replica; a replica without one is no error.
+	HoldOf(ctx context.Context, replicaID string) (Hold, error)
+	// HeldGPUs returns the ids of the accelerators that are taken, by node.
+	HeldGPUs(ctx context.Context) (map[string][]string, error)
+	// Holders sums the holds by who has them, as a workspace may see it: every pool and
+	// its own deployments by name, all others as one [Holder] without a name.
+	Holders(ctx context.Context, workspaceID string) ([]Holder, error)
+	// Release removes the hold of a replica and takes it from what is held of the node; a
+	// replica without one is no error.
 	Release(ctx context.Context, replicaID string) error
 }
 
@@ -126,6 +135,7 @@ type ReplicaStore interface {
 	Insert(ctx context.Context, r Replica) error
 	Update(ctx context.Context, r Replica) error
 	Delete(ctx context.Context, id string) error
+	Get(ctx context.Context, id string) (Replica, error)
 	List(ctx context.Context) ([]Replica, error) // oldest first
 	OfPool(ctx context.Context, poolID string) ([]Replica, error)
 	OfDeployment(ctx context.Context, deploymentID string) ([]Replica, error)

@@ -2,6 +2,7 @@ package berth
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -18,7 +19,8 @@ type Writer struct {
 
 // write runs fn in a transaction, books action on the target that fn returns and
 // publishes the raised routing version. When Publish fails the write stands: the
-// gateway takes it with the next one.
+// gateway takes it with the next one. A [*Shortage] is completed with the names of those
+// who have the hardware.
 func (w *Writer) write(ctx context.Context, action string, fn func(Tx) (target string, err error)) error {
 	caller := CallerFrom(ctx)
 	var version int64
@@ -37,8 +39,26 @@ func (w *Writer) write(ctx context.Context, action string, fn func(Tx) (target s
 		version, err = tx.Route(ctx)
 		return err
 	})
+	var short *Shortage
+	if errors.As(err, &short) {
+		return w.nameHolders(ctx, caller.WorkspaceID, short)
+	}
 	if err != nil {
 		return err
 	}
 	return w.Publish(ctx, version)
+}
+
+// nameHolders reads who holds hardware after the purchase has given way to others: there
+// may be thousands.
+func (w *Writer) nameHolders(ctx context.Context, workspaceID string, short *Shortage) error {
+	var holders []Holder
+	err := w.Store.View(ctx, func(tx Tx) (err error) {
+		holders, err = tx.Nodes().Holders(ctx, workspaceID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return short.Told(holders)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/engine"
 )
 
 // act takes one action and reports whether it changed anything. Each is safe to repeat.
@@ -182,7 +183,7 @@ func (l *Loop) grow(ctx context.Context, pool berth.Pool) (bool, error) {
 				PoolID: pool.ID, Lane: lane.Lane, Engine: pool.Engine, ModelName: pool.ModelName,
 				Spec: pool.Spec, Adapters: lane.Adapters, State: berth.ReplicaPending, CreatedAt: l.opt.Now(),
 			}
-			err := berth.HoldReplicas(ctx, tx, like, lane.Replicas, l.traits(pool.Engine), l.opt.NewID, func(h berth.Hold) string { return h.DeploymentID + h.PoolID })
+			err := berth.HoldReplicas(ctx, tx, like, lane.Replicas, l.traits(pool.Engine), l.opt.NewID)
 			if berth.CodeOf(err) == berth.CodeNoCapacity {
 				l.opt.Logger.Warn("pool cannot grow back", "pool", pool.ID, "model", pool.ModelName, "lane", lane.Lane, "reason", err)
 				return nil
@@ -203,10 +204,18 @@ func (l *Loop) lose(r *berth.Replica) {
 	r.State, r.Nonce, r.PID, r.StartTime, r.URL = berth.ReplicaPending, "", 0, 0, ""
 }
 
-func (l *Loop) forget(nonce string) {
+func (l *Loop) remember(nonce string, e engine.Endpoint) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.endpoints, nonce)
+	l.endpoints[nonce] = e
+}
+
+func (l *Loop) forget(nonces ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, nonce := range nonces {
+		delete(l.endpoints, nonce)
+	}
 }
 
 // enter does what a new status brings with it.

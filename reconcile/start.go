@@ -97,15 +97,11 @@ func (l *Loop) launch(ctx context.Context, tx berth.Tx, r berth.Replica) (launch
 	if launch.Model, err = tx.Models().Get(ctx, name); err != nil {
 		return launch, nil, err
 	}
-	holds, err := tx.Nodes().Holds(ctx)
-	if err != nil {
+	hold, err := tx.Nodes().HoldOf(ctx, r.ID)
+	if err != nil && berth.CodeOf(err) != berth.CodeNotFound { // somebody else's engine holds nothing
 		return launch, nil, err
 	}
-	for _, h := range holds {
-		if h.ReplicaID == r.ID {
-			launch.GPUs = h.GPUs
-		}
-	}
+	launch.GPUs = hold.GPUs
 	files, err = filesOf(ctx, tx, launch)
 	return launch, files, err
 }
@@ -114,6 +110,9 @@ func (l *Loop) launch(ctx context.Context, tx berth.Tx, r berth.Replica) (launch
 // digests, the adapters.
 func filesOf(ctx context.Context, tx berth.Tx, launch engine.Launch) ([]berth.Model, error) {
 	files := []berth.Model{launch.Model}
+	if len(launch.Adapters) == 0 {
+		return files, nil
+	}
 	models, err := tx.Models().List(ctx)
 	for _, m := range models {
 		if slices.Contains(launch.Adapters, berth.AdapterRef{Digest: m.File.Digest, Path: m.File.Path}) {

@@ -30,46 +30,55 @@ func (l *Loop) take(r report) {
 	l.noted = append(l.noted, r)
 }
 
+// bookAtOnce is how many reports share a transaction; more would keep purchases waiting.
+const bookAtOnce = 100
+
 // bookAll writes what was noted, in order. What the store does not take now stays
 // noted.
 func (l *Loop) bookAll(ctx context.Context) error {
+	l.noted = slices.DeleteFunc(l.noted, l.endsFirst)
 	for len(l.noted) > 0 {
-		if err := l.book(ctx, l.noted[0]); err != nil {
+		some := l.noted[:min(len(l.noted), bookAtOnce)]
+		if err := l.book(ctx, some); err != nil {
 			return err
 		}
-		l.noted = l.noted[1:]
+		l.noted = l.noted[len(some):]
 	}
 	return nil
 }
 
-// book writes one report. Reports about another start of the replica than the present
-// one change nothing.
-func (l *Loop) book(ctx context.Context, rep report) error {
-	if (rep.kind == reportFailed || rep.kind == reportProved) && !rep.gone && l.stillRuns(rep) {
-		l.endFirst(rep)
-		return nil
-	}
-	if rep.kind == reportStarted {
-		l.mu.Lock()
-		l.endpoints[rep.nonce] = rep.instance.Endpoint
-		l.mu.Unlock()
+// book writes reports in one transaction. Those about another start of the replica than
+// the present one change nothing.
+func (l *Loop) book(ctx context.Context, reports []report) error {
+	for _, rep := range reports {
+		if rep.kind == reportStarted {
+			l.remember(rep.nonce, rep.instance.Endpoint)
+		}
 	}
 	l.dirty = true
-	found := false
+	var over []string // nonces of engines that are not reached any more
 	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		replicas, err := tx.Replicas().List(ctx)
-		if err != nil {
-			return err
-		}
-		for _, r := range replicas {
-			if found = r.ID == rep.replicaID && r.Nonce == rep.nonce; found {
-				return l.bookOn(ctx, tx, r, rep)
+		over = over[:0]
+		for _, rep := range reports {
+			r, err := tx.Replicas().Get(ctx, rep.replicaID)
+			if err != nil && berth.CodeOf(err) != berth.CodeNotFound {
+				return err
+			}
+			known := err == nil && r.Nonce == rep.nonce
+			if !known || rep.kind == reportExit {
+				over = append(over, rep.nonce)
+			}
+			if !known {
+				continue
+			}
+			if err := l.bookOn(ctx, tx, r, rep); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
-	if err == nil && (!found || rep.kind == reportExit) {
-		l.forget(rep.nonce)
+	if err == nil {
+		l.forget(over...)
 	}
 	return err
 }
@@ -112,6 +121,16 @@ func (l *Loop) stillRuns(rep report) bool {
 	return slices.ContainsFunc(l.opt.Runner.Instances(), func(i engine.Instance) bool {
 		return i.ReplicaID == rep.replicaID && i.Nonce == rep.nonce
 	})
+}
+
+// endsFirst reports whether the engine of a report must be gone before that is booked,
+// and ends it.
+func (l *Loop) endsFirst(rep report) bool {
+	ends := (rep.kind == reportFailed || rep.kind == reportProved) && !rep.gone && l.stillRuns(rep)
+	if ends {
+		l.endFirst(rep)
+	}
+	return ends
 }
 
 // endFirst ends an engine that runs but did not answer, is not wanted any more or has

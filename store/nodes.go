@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,6 +22,9 @@ var nodeTable = newTable("nodes", "node", func(n *berth.Node) []column {
 		{"gpus", document{&n.GPUs}},
 		{"online", &n.Online},
 		{"version", &n.Version},
+		{"held_threads", &n.Held.Threads},
+		{"held_memory_bytes", &n.Held.MemoryBytes},
+		{"held_accelerators", &n.Held.Accelerators},
 	}
 })
 
@@ -37,7 +42,7 @@ var holdTable = newTable("holds", "hold", func(h *berth.Hold) []column {
 	}
 })
 
-// putNodeSQL leaves the version of a node that is there alone.
+// putNodeSQL leaves the version of a node that is there alone, and what is held of it.
 var putNodeSQL = nodeTable.insertSQL + ` ON CONFLICT (id) DO UPDATE SET
 	threads = excluded.threads, memory_bytes = excluded.memory_bytes, accelerators = excluded.accelerators,
 	gpus = excluded.gpus, online = excluded.online`
@@ -66,6 +71,9 @@ func (s nodes) Hold(ctx context.Context, versions map[string]int64, holds []bert
 		if err := holdTable.insert(ctx, s.tx, h); err != nil {
 			return err
 		}
+		if err := s.keep(ctx, h.NodeID, h.Held); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -79,11 +87,57 @@ func (s nodes) raise(ctx context.Context, id string, version int64) error {
 	return s.tx.dialect.wrote(nodeTable.noun, err)
 }
 
+// keep adds to what is held of a node.
+func (s nodes) keep(ctx context.Context, id string, more berth.Resources) error {
+	_, err := s.tx.exec(ctx, `UPDATE nodes SET held_threads = held_threads + ?,
+		held_memory_bytes = held_memory_bytes + ?, held_accelerators = held_accelerators + ? WHERE id = ?`,
+		more.Threads, more.MemoryBytes, more.Accelerators, id)
+	return s.tx.dialect.wrote(nodeTable.noun, err)
+}
+
 func (s nodes) Holds(ctx context.Context) ([]berth.Hold, error) {
 	return holdTable.all(ctx, s.tx, "ORDER BY id")
 }
 
+func (s nodes) HoldOf(ctx context.Context, replicaID string) (berth.Hold, error) {
+	return holdTable.one(ctx, s.tx, "WHERE replica_id = ?", replicaID)
+}
+
+func (s nodes) HeldGPUs(ctx context.Context) (map[string][]string, error) {
+	holds, err := holdTable.all(ctx, s.tx, "WHERE accelerators > 0 ORDER BY id")
+	held := map[string][]string{}
+	for _, h := range holds {
+		held[h.NodeID] = append(held[h.NodeID], h.GPUs...)
+	}
+	return held, err
+}
+
+const holdersSQL = `SELECT COALESCE(p.model_name, ''), COALESCE(d.deployed_model, ''),
+	SUM(h.threads), SUM(h.memory_bytes), SUM(h.accelerators)
+	FROM holds h LEFT JOIN pools p ON p.id = h.pool_id LEFT JOIN deployments d ON d.id = h.deployment_id AND d.workspace_id = ?
+	GROUP BY 1, 2`
+
+func (s nodes) Holders(ctx context.Context, workspaceID string) ([]berth.Holder, error) {
+	var list []berth.Holder
+	err := s.tx.each(ctx, func(rows *sql.Rows) error {
+		var h berth.Holder
+		err := rows.Scan(&h.PoolModel, &h.DeployedModel, &h.Held.Threads, &h.Held.MemoryBytes, &h.Held.Accelerators)
+		list = append(list, h)
+		return err
+	}, holdersSQL, workspaceID)
+	return list, read(holdTable.noun, err)
+}
+
 func (s nodes) Release(ctx context.Context, replicaID string) error {
-	_, err := s.tx.exec(ctx, "DELETE FROM holds WHERE replica_id = ?", replicaID)
-	return s.tx.dialect.wrote(holdTable.noun, err)
+	var node string
+	var held berth.Resources
+	err := s.tx.queryRow(ctx, "DELETE FROM holds WHERE replica_id = ? RETURNING node_id, threads, memory_bytes, accelerators", replicaID).
+		Scan(&node, &held.Threads, &held.MemoryBytes, &held.Accelerators)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return s.tx.dialect.wrote(holdTable.noun, err)
+	}
+	return s.keep(ctx, node, berth.Resources{}.Sub(held))
 }

@@ -49,6 +49,10 @@ func (s replicas) Delete(ctx context.Context, id string) error {
 	return replicaTable.delete(ctx, s.tx, id)
 }
 
+func (s replicas) Get(ctx context.Context, id string) (berth.Replica, error) {
+	return replicaTable.one(ctx, s.tx, "WHERE id = ?", id)
+}
+
 func (s replicas) List(ctx context.Context) ([]berth.Replica, error) {
 	return replicaTable.all(ctx, s.tx, oldestFirst)
 }

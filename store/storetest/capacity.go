@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 
 	"pgregory.net/rapid"
@@ -22,6 +24,71 @@ var capacity = []promise{
 			versions[n.ID] = n.Version
 		}
 		s.same("versions", versions, map[string]int64{nodeID: nodeVersion + 1, "node-other": 1})
+	}},
+	{"what is held of a node is always the sum of its holds", func(s suite) {
+		s.settle()
+		rapid.Check(s.T, func(t *rapid.T) {
+			node := view(s, func(tx berth.Tx) (berth.Node, error) {
+				nodes, err := tx.Nodes().List(s.Context())
+				return pick(nodes, err, func(n berth.Node) bool { return n.ID == nodeID })
+			})
+			id := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "replica")
+			s.write(func(tx berth.Tx) error {
+				ctx := s.Context()
+				if _, err := tx.Nodes().HoldOf(ctx, id); err == nil {
+					return first(tx.Nodes().Release(ctx, id), tx.Replicas().Delete(ctx, id))
+				}
+				held := filled[berth.Resources]()
+				held.Threads += rapid.Int64Range(0, 9).Draw(t, "threads")
+				return first(
+					tx.Replicas().Insert(ctx, berth.Replica{ID: id, NodeID: nodeID}),
+					tx.Nodes().Hold(ctx, map[string]int64{nodeID: node.Version}, []berth.Hold{{ID: id, NodeID: nodeID, ReplicaID: id, Held: held}}),
+					tx.Nodes().Put(ctx, berth.Node{ID: nodeID, Online: true, Held: berth.Resources{Threads: 7}}),
+				)
+			})
+			view(s, func(tx berth.Tx) (struct{}, error) {
+				nodes, err := tx.Nodes().List(s.Context())
+				after, err2 := sumsOfHolds(s, tx)
+				s.same("held", nodes[0].Held, after[nodeID])
+				return struct{}{}, first(err, err2)
+			})
+		})
+	}},
+	{"taken accelerators are listed by node, and holders by name as a workspace may see them", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		hold := func(id, deployment, pool string, threads int64, gpus ...string) berth.Hold {
+			return berth.Hold{
+				ID: id, NodeID: nodeID, ReplicaID: id, DeploymentID: deployment, PoolID: pool, GPUs: gpus,
+				Held: berth.Resources{Threads: threads, MemoryBytes: 10, Accelerators: int64(len(gpus))},
+			}
+		}
+		stranger := deployment("dep_stranger", 1)
+		stranger.WorkspaceID = otherSpaceID
+		second := stranger
+		second.ID, second.DeployedModel = "dep_second", "second"
+		s.write(func(tx berth.Tx) error {
+			err := first(tx.Deployments().Insert(ctx, stranger), tx.Deployments().Insert(ctx, second))
+			holds := []berth.Hold{
+				hold("a", deploymentID, "", 1), hold("b", deploymentID, "", 2, "g1", "g2"), hold("c", stranger.ID, "", 4, "g3"),
+				hold("d", second.ID, "", 8), hold("e", "", poolID, 16),
+			}
+			for _, h := range holds {
+				err = first(err, tx.Replicas().Insert(ctx, berth.Replica{ID: h.ReplicaID, NodeID: nodeID}))
+			}
+			pool, perr := tx.Pools().Get(ctx, poolID)
+			pool.ModelName = "shared"
+			return first(err, perr, tx.Pools().Update(ctx, pool), tx.Nodes().Hold(ctx, map[string]int64{nodeID: nodeVersion}, holds))
+		})
+		gpus := view(s, func(tx berth.Tx) (map[string][]string, error) { return tx.Nodes().HeldGPUs(ctx) })
+		s.same("accelerators", gpus, map[string][]string{nodeID: {"g1", "g2", "g3"}})
+		holders := view(s, func(tx berth.Tx) ([]berth.Holder, error) { return tx.Nodes().Holders(ctx, workspaceID) })
+		slices.SortFunc(holders, func(a, b berth.Holder) int { return cmp.Compare(a.Held.Threads, b.Held.Threads) })
+		s.same("holders", holders, []berth.Holder{
+			{DeployedModel: deployment(deploymentID, 0).DeployedModel, Held: berth.Resources{Threads: 3, MemoryBytes: 20, Accelerators: 2}},
+			{Held: berth.Resources{Threads: 12, MemoryBytes: 20, Accelerators: 1}},
+			{PoolModel: "shared", Held: berth.Resources{Threads: 16, MemoryBytes: 10}},
+		})
 	}},
 	{"a hold on an older version of a node is refused and takes nothing", func(s suite) {
 		s.settle()
@@ -67,6 +134,16 @@ var capacity = []promise{
 			}
 		})
 	}},
+}
+
+// sumsOfHolds adds the holds up, by node.
+func sumsOfHolds(s suite, tx berth.Tx) (map[string]berth.Resources, error) {
+	holds, err := tx.Nodes().Holds(s.Context())
+	sums := map[string]berth.Resources{}
+	for _, h := range holds {
+		sums[h.NodeID] = sums[h.NodeID].Add(h.Held)
+	}
+	return sums, err
 }
 
 // market is one node and the buyers that fight for it.

@@ -83,11 +83,11 @@ var roundTrips = []promise{
 			return tx.Models().Get(ctx, "new")
 		},
 	}.check},
-	{"a node keeps every field, and its version when it is put again", trip[berth.Node]{
-		place:  func(n *berth.Node) { n.ID, n.Version = "node-new", 7 },
+	{"a node keeps every field, and its version and what is held when it is put again", trip[berth.Node]{
+		place:  func(n *berth.Node) { n.ID, n.Version, n.Held = "node-new", 7, berth.Resources{Threads: 1} },
 		insert: func(ctx context.Context, tx berth.Tx, n berth.Node) error { return tx.Nodes().Put(ctx, n) },
 		update: func(ctx context.Context, tx berth.Tx, n berth.Node) error {
-			n.Version = 0
+			n.Version, n.Held = 0, berth.Resources{}
 			return tx.Nodes().Put(ctx, n)
 		},
 		read: func(ctx context.Context, tx berth.Tx) (berth.Node, error) {
@@ -103,8 +103,7 @@ var roundTrips = []promise{
 			return tx.Nodes().Hold(ctx, map[string]int64{nodeID: nodeVersion}, []berth.Hold{h})
 		},
 		read: func(ctx context.Context, tx berth.Tx) (berth.Hold, error) {
-			list, err := tx.Nodes().Holds(ctx)
-			return pick(list, err, func(h berth.Hold) bool { return h.ID == "hold_new" })
+			return tx.Nodes().HoldOf(ctx, replicaID)
 		},
 	}.check},
 	{"a deployment keeps every field", trip[berth.Deployment]{
@@ -155,8 +154,7 @@ var roundTrips = []promise{
 			return tx.Replicas().Update(ctx, r)
 		},
 		read: func(ctx context.Context, tx berth.Tx) (berth.Replica, error) {
-			list, err := tx.Replicas().List(ctx)
-			return pick(list, err, func(r berth.Replica) bool { return r.ID == "rep_new" })
+			return tx.Replicas().Get(ctx, "rep_new")
 		},
 	}.check},
 	{"an event keeps every field", trip[berth.Event]{

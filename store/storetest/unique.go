@@ -96,6 +96,8 @@ var absences = []promise{
 			"read pool by key":        func(tx berth.Tx) error { return second(tx.Pools().ByKey(ctx, "x")) },
 			"change pool":             func(tx berth.Tx) error { return tx.Pools().Update(ctx, berth.Pool{ID: "x"}) },
 			"delete pool":             func(tx berth.Tx) error { return tx.Pools().Delete(ctx, "x") },
+			"read replica":            func(tx berth.Tx) error { return second(tx.Replicas().Get(ctx, "x")) },
+			"read hold":               func(tx berth.Tx) error { return second(tx.Nodes().HoldOf(ctx, "x")) },
 			"change replica":          func(tx berth.Tx) error { return tx.Replicas().Update(ctx, berth.Replica{ID: "x"}) },
 			"delete replica":          func(tx berth.Tx) error { return tx.Replicas().Delete(ctx, "x") },
 		}
