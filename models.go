@@ -22,9 +22,11 @@ type Models struct {
 type ModelFiles interface {
 	// InspectBase hashes a GGUF of weights and reads its header.
 	InspectBase(ctx context.Context, path string) (ModelFile, error)
-	// InspectAdapter hashes a GGUF of LoRA weights and checks it against its base.
+	// InspectAdapter hashes LoRA weights and checks them against their base: a GGUF for a
+	// base that is one, else a PEFT folder.
 	InspectAdapter(ctx context.Context, path string, base ModelFile) (ModelFile, error)
-	// InspectPlain hashes any regular file: the script of the fake engine.
+	// InspectPlain hashes any regular file, such as the script of the fake engine, or a
+	// folder of whole weights in the form of Hugging Face.
 	InspectPlain(ctx context.Context, path string) (ModelFile, error)
 }
 
@@ -189,10 +191,10 @@ func (s *Models) inspectAdapter(ctx context.Context, m *Model, n NewModel) error
 	if m.ContextLength == 0 {
 		m.ContextLength = base.ContextLength
 	}
-	if base.Engine == EngineLlamaCpp {
-		m.File, err = s.Files.InspectAdapter(ctx, n.Adapter, base.File)
-	} else {
+	if base.Engine == EngineFake {
 		m.File, err = s.Files.InspectPlain(ctx, n.Adapter)
+	} else {
+		m.File, err = s.Files.InspectAdapter(ctx, n.Adapter, base.File)
 	}
 	return err
 }

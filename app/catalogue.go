@@ -32,12 +32,21 @@ type knownFiles struct {
 
 // InspectBase implements berth.ModelFiles.
 func (k knownFiles) InspectBase(ctx context.Context, path string) (berth.ModelFile, error) {
+	return k.inspect(ctx, path, k.Files.InspectBase)
+}
+
+// InspectPlain implements berth.ModelFiles.
+func (k knownFiles) InspectPlain(ctx context.Context, path string) (berth.ModelFile, error) {
+	return k.inspect(ctx, path, k.Files.InspectPlain)
+}
+
+func (k knownFiles) inspect(ctx context.Context, path string, read func(context.Context, string) (berth.ModelFile, error)) (berth.ModelFile, error) {
 	if was, ok := k.byPath[path]; ok {
 		if now, err := k.Verify(ctx, was); err == nil {
 			return now, nil
 		}
 	}
-	f, err := k.Files.InspectBase(ctx, path)
+	f, err := read(ctx, path)
 	if err == nil {
 		k.byPath[path] = f
 	}

@@ -22,12 +22,20 @@ import (
 type Files struct {
 	// Progress is told how much of a file has been hashed; nil is silence.
 	Progress func(path string, doneBytes, totalBytes int64)
+	// Ranks are the ranks of PEFT adapters that are taken; nil means [Ranks].
+	Ranks []int64
+	// hashed are the digests, in hex and by name, of files that were hashed while they
+	// were written: those are not read again for it.
+	hashed map[string]string
 }
 
 var _ berth.ModelFiles = Files{}
 
 // InspectPlain implements [berth.ModelFiles].
 func (f Files) InspectPlain(ctx context.Context, path string) (berth.ModelFile, error) {
+	if isFolder(path) {
+		return f.inspectWeightsFolder(ctx, path)
+	}
 	file, err := open(path)
 	if err != nil {
 		return berth.ModelFile{}, err
@@ -40,6 +48,9 @@ func (f Files) InspectPlain(ctx context.Context, path string) (berth.ModelFile, 
 // now. Its content is read only when device, inode, size or times differ, so a copy or
 // a touch costs one reading and a change is [berth.CodeInvalid].
 func (f Files) Verify(ctx context.Context, was berth.ModelFile) (berth.ModelFile, error) {
+	if isFolder(was.Path) {
+		return f.verifyFolder(ctx, was)
+	}
 	file, err := open(was.Path)
 	if err != nil {
 		return berth.ModelFile{}, err
@@ -57,9 +68,13 @@ func (f Files) Verify(ctx context.Context, was berth.ModelFile) (berth.ModelFile
 		return berth.ModelFile{}, err
 	}
 	if now.Digest != was.Digest {
-		return berth.ModelFile{}, berth.Errorf(berth.CodeInvalid, "The file %s has changed since it was added; put the old one back or add the model again.", was.Path)
+		return berth.ModelFile{}, hasChanged("file", was.Path)
 	}
 	return now, nil
+}
+
+func hasChanged(what, path string) error {
+	return berth.Errorf(berth.CodeInvalid, "The %s %s has changed since it was added; put the old one back or add the model again.", what, path)
 }
 
 // open opens a regular file under its absolute name.
@@ -99,6 +114,10 @@ func (f Files) hash(ctx context.Context, file *os.File, m berth.ModelFile) (bert
 	before, err := statOf(file)
 	if err != nil {
 		return berth.ModelFile{}, err
+	}
+	if digest := f.hashed[filepath.Base(file.Name())]; digest != "" {
+		m.Digest, m.Stat = "sha256:"+digest, before
+		return m, nil
 	}
 	sum, block := sha256.New(), make([]byte, hashBlock)
 	content := io.NewSectionReader(file, 0, before.SizeBytes)

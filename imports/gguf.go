@@ -39,6 +39,9 @@ func (f Files) InspectBase(ctx context.Context, path string) (berth.ModelFile, e
 
 // InspectAdapter implements [berth.ModelFiles].
 func (f Files) InspectAdapter(ctx context.Context, path string, base berth.ModelFile) (berth.ModelFile, error) {
+	if isFolder(path) {
+		return f.inspectAdapterFolder(ctx, path, base)
+	}
 	return f.inspect(ctx, path, func(w *weights) error {
 		if !w.adapter {
 			return berth.Errorf(berth.CodeInvalid, "%s has the weights of a whole model, not an adapter (LoRA); add it with --path, or convert the adapter with convert_lora_to_gguf.py.", w.path)
@@ -174,18 +177,26 @@ func (w *weights) modelFile() (berth.ModelFile, error) {
 
 // fits refuses an adapter for another architecture or with other shapes than its base.
 func (w *weights) fits(base berth.ModelFile) error {
+	if isFolder(base.Path) {
+		return berth.Errorf(berth.CodeInvalid, "The adapter %s is a GGUF, the base %s a Hugging Face folder; give the adapter as PEFT folder.", filepath.Base(w.path), filepath.Base(base.Path))
+	}
 	own := text(w.file, "general.architecture")
 	if own != base.Architecture {
 		return berth.Errorf(berth.CodeInvalid, "The adapter %s is for architecture %s, the base %s is %s; train it on this base, or name its own.", filepath.Base(w.path), own, filepath.Base(base.Path), base.Architecture)
 	}
-	file, err := open(base.Path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Close() }()
-	b, err := readHeader(file)
+	b, err := readWeights(base.Path)
 	if err != nil {
 		return err
 	}
 	return w.matches(b)
+}
+
+// readWeights reads the header of the GGUF at path.
+func readWeights(path string) (*weights, error) {
+	file, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return readHeader(file)
 }
