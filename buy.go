@@ -1,6 +1,7 @@
 package berth
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -12,6 +13,8 @@ type sale struct {
 	tx     Tx
 	caller Caller
 	ask    Purchase
+	// workspace is where it is bought.
+	workspace Workspace
 	// model is what is bought; weights is the model whose files its engine loads: the
 	// base of an adapter, else the model itself.
 	model, weights Model
@@ -25,7 +28,7 @@ type sale struct {
 // create checks a purchase in the order of api.md 4.6 and writes it.
 func (s *Deployments) create(ctx context.Context, tx Tx, caller Caller, p Purchase) (Deployment, error) {
 	b := &sale{Deployments: s, ctx: ctx, tx: tx, caller: caller, ask: p}
-	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.describe, b.checkPlan, b.checkName, b.write, b.hold} {
+	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.checkPrivilege, b.describe, b.checkPlan, b.checkName, b.checkCount, b.write, b.hold} {
 		if err := step(); err != nil {
 			return Deployment{}, err
 		}
@@ -62,6 +65,31 @@ func visibleModel(ctx context.Context, tx Tx, workspaceID, name string) (Model, 
 		return Model{}, modelNotFound(name)
 	}
 	return m, err
+}
+
+// checkPrivilege refuses a model that the workspace may see and not deploy (api.md 3.1).
+func (b *sale) checkPrivilege() (err error) {
+	if b.workspace, err = findWorkspace(b.ctx, b.tx, b.caller.WorkspaceID); err != nil {
+		return err
+	}
+	if !b.workspace.MayDeploy(&b.model) {
+		return Errorf(CodeForbidden, "Workspace %s does not have deployment privilege for model %s", b.workspace.ID, b.model.Name)
+	}
+	return nil
+}
+
+// checkCount refuses a deployment beyond the number that the workspace may have (api.md
+// 12, point 16).
+func (b *sale) checkCount() error {
+	most := cmp.Or(b.workspace.Quota.Deployments, b.MaxPerWorkspace)
+	if most == 0 {
+		return nil
+	}
+	_, have, err := b.tx.Deployments().List(b.ctx, DeploymentFilter{WorkspaceID: b.workspace.ID, Limit: 1})
+	if err != nil || have < most {
+		return err
+	}
+	return Errorf(CodeThrottled, "The workspace %s may have %d deployments and has %d; delete one, or ask an owner for a larger quota.", b.workspace.ID, most, have)
 }
 
 // describe fills what deployments of every plan have.

@@ -8,6 +8,9 @@ type Caller struct {
 	WorkspaceID string
 	AccountID   string
 	Role        Role
+	// Temporary callers came with a token: KeyID is the parent key's, and they may make
+	// neither keys nor tokens, which would outlive them.
+	Temporary bool
 }
 
 // May reports whether the caller's role includes need.

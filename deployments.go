@@ -12,13 +12,16 @@ type Deployments struct {
 	Writer
 	Specs   []Spec                  // as configured, in order
 	Engines map[string]EngineTraits // by driver name
+	// MaxPerWorkspace bounds the deployments of a workspace whose quota does not say;
+	// 0: no bound.
+	MaxPerWorkspace int64
 	// Wake tells the reconciler that there is something to do; it never blocks.
 	Wake func()
 }
 
 // Create buys a deployment (api.md 4.4 to 4.6). Needs [RoleAdmin]. It answers at once
-// with status PENDING; [CodeNotFound], [CodeInvalid], [CodeConflict] and
-// [CodeNoCapacity] refuse it with nothing changed.
+// with status PENDING; [CodeNotFound], [CodeForbidden], [CodeInvalid], [CodeConflict],
+// [CodeThrottled] and [CodeNoCapacity] refuse it with nothing changed.
 func (s *Deployments) Create(ctx context.Context, p Purchase) (Deployment, error) {
 	caller := CallerFrom(ctx)
 	if !caller.May(RoleAdmin) {

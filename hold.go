@@ -4,7 +4,9 @@ import "context"
 
 // HoldReplicas places count replicas like the given one, takes their hardware and
 // writes them for the reconciler to start: all of them or none, as the transaction
-// goes. A [*Shortage] when they do not fit. Remote engines hold nothing.
+// goes. A [*Shortage] when they do not fit; [CodeNoCapacity] when the workspace of the
+// deployment that they are for would have more than its quota. Remote engines hold
+// nothing.
 func HoldReplicas(ctx context.Context, tx Tx, like Replica, count int64, engine EngineTraits, newID func(string) string) error {
 	if engine.Remote {
 		for range count {
@@ -14,6 +16,11 @@ func HoldReplicas(ctx context.Context, tx Tx, like Replica, count int64, engine 
 			}
 		}
 		return nil
+	}
+	if like.DeploymentID != "" {
+		if err := withinQuota(ctx, tx, like.DeploymentID, like.Spec.Replica.Times(count)); err != nil {
+			return err
+		}
 	}
 	nodes, err := tx.Nodes().List(ctx)
 	if err != nil {
@@ -41,6 +48,23 @@ func HoldReplicas(ctx context.Context, tx Tx, like Replica, count int64, engine 
 		})
 	}
 	return tx.Nodes().Hold(ctx, versionsOf(nodes, holds), holds)
+}
+
+// withinQuota refuses hardware that the workspace of a deployment may not have.
+func withinQuota(ctx context.Context, tx Tx, deploymentID string, asked Resources) error {
+	d, err := tx.Deployments().Get(ctx, deploymentID)
+	if err != nil {
+		return err
+	}
+	w, err := tx.Accounts().Workspace(ctx, d.WorkspaceID)
+	if err != nil || w.Quota.Resources == (Resources{}) {
+		return err
+	}
+	held, err := tx.Nodes().HeldBy(ctx, w.ID)
+	if err != nil {
+		return err
+	}
+	return w.Quota.check(w.ID, held, asked)
 }
 
 // versionsOf returns the versions of the nodes that holds are about.

@@ -2,7 +2,7 @@ package berth
 
 import "context"
 
-// Inventory answers what hardware there is, who holds it and which workspaces exist.
+// Inventory answers what hardware there is and who holds it.
 type Inventory struct{ Store Store }
 
 // NodeUse is a node with what is held of it.
@@ -67,18 +67,4 @@ func namedHolds(ctx context.Context, tx Tx) (map[string][]NamedHold, error) {
 		held[h.NodeID] = append(held[h.NodeID], named)
 	}
 	return held, nil
-}
-
-// Workspace returns a workspace that an owner names; unknown is [CodeWorkspaceDenied],
-// as for one that exists and is denied (statement 11).
-func (s *Inventory) Workspace(ctx context.Context, id string) (Workspace, error) {
-	var w Workspace
-	err := s.Store.View(ctx, func(tx Tx) (err error) {
-		w, err = tx.Accounts().Workspace(ctx, id)
-		return err
-	})
-	if CodeOf(err) == CodeNotFound {
-		return w, workspaceDenied()
-	}
-	return w, err
 }

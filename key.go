@@ -42,9 +42,12 @@ type Key struct {
 	// Deployments, when not empty, are the inner ids of the only deployments that the
 	// key may call.
 	Deployments []string
-	CreatedAt   time.Time
-	ExpiresAt   time.Time // zero: never
-	RevokedAt   time.Time // zero: not revoked
+	// ParentID is the key that a temporary token was made with, whose permissions it has
+	// and with which it dies; "" for keys that stand alone (api.md 2.2).
+	ParentID  string
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero: never
+	RevokedAt time.Time // zero: not revoked
 }
 
 // Live reports whether the key may be used at now.
@@ -58,12 +61,4 @@ type Account struct {
 	Name     string
 	Currency string // ISO 4217
 	TimeZone string // IANA name; days and months of statements are its days and months
-}
-
-// Workspace is where deployments, keys and custom models live and are visible.
-type Workspace struct {
-	ID        string // llm- + 8 characters
-	AccountID string
-	Name      string
-	CreatedAt time.Time
 }

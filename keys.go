@@ -9,10 +9,12 @@ import (
 // Keys makes and revokes keys, and the first account, workspace and key.
 type Keys struct {
 	Writer
-	// NewKey returns the text of a new key; Hash and Hint are what is kept of it.
-	NewKey func() (string, error)
-	Hash   func(text string) KeyHash
-	Hint   func(text string) string
+	// NewKey and NewToken return the text of a new key and of a new temporary token; Hash
+	// and Hint are what is kept of it.
+	NewKey   func() (string, error)
+	NewToken func() (string, error)
+	Hash     func(text string) KeyHash
+	Hint     func(text string) string
 	// NewWorkspaceID and NewAccountID make ids in the contract's own forms (api.md 2.1,
 	// 2.2).
 	NewWorkspaceID func() string
@@ -25,45 +27,82 @@ type NewKey struct {
 	Role        Role
 	Name        string
 	ExpiresAt   time.Time // zero: never
+	// Deployments are the names of the only deployments that the key may call; none:
+	// every one of its workspace. For [RoleInference] only.
+	Deployments []string
 }
 
+// MaxDeploymentsOfKey bounds the list of deployments that a key may call.
+const MaxDeploymentsOfKey = 100
+
 // Create makes a key and returns it with its text, which is shown this once. Needs
-// [RoleAdmin]; only an owner may name another workspace or make an owner's key.
+// [RoleAdmin]; only an owner may name another workspace or make an owner's key, and a
+// temporary token makes none.
 func (s *Keys) Create(ctx context.Context, n NewKey) (Key, string, error) {
 	caller := CallerFrom(ctx)
 	if n.WorkspaceID == "" {
 		n.WorkspaceID = caller.WorkspaceID
 	}
-	switch {
-	case !caller.May(RoleAdmin):
-		return Key{}, "", accessDenied()
-	case !n.Role.Valid():
-		return Key{}, "", Errorf(CodeInvalid, "The role %q is not known; use owner, admin or inference.", n.Role)
-	case !caller.May(n.Role):
-		return Key{}, "", Errorf(CodeForbidden, "Access denied. A key of role %s may not make one of role %s.", caller.Role, n.Role)
-	case n.WorkspaceID != caller.WorkspaceID && !caller.May(RoleOwner):
-		return Key{}, "", workspaceDenied()
-	case len([]rune(n.Name)) > MaxDisplayNameLength:
-		return Key{}, "", Errorf(CodeInvalid, "The key's name is too long; use at most %d characters.", MaxDisplayNameLength)
-	case !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(s.Now()):
-		return Key{}, "", Errorf(CodeInvalid, "The key would have expired already; expires_at must be in the future.")
+	if err := n.check(caller, s.Now()); err != nil {
+		return Key{}, "", err
 	}
 	var k Key
 	var text string
 	err := s.write(ctx, "key.create", func(tx Tx) (string, error) {
-		_, err := tx.Accounts().Workspace(ctx, n.WorkspaceID)
-		if CodeOf(err) == CodeNotFound {
-			return "", Errorf(CodeNotFound, "WorkSpace can not be found.")
+		if _, err := findWorkspace(ctx, tx, n.WorkspaceID); err != nil {
+			return "", err
 		}
+		callable, err := deploymentIDs(ctx, tx, n)
 		if err != nil {
 			return "", err
 		}
 		if k, text, err = s.make(n); err != nil {
 			return "", err
 		}
+		k.Deployments = callable
 		return k.ID, tx.Keys().Insert(ctx, k)
 	})
 	return k, text, err
+}
+
+// check refuses a key that the caller may not make, or that cannot be.
+func (n *NewKey) check(caller Caller, now time.Time) error {
+	switch {
+	case !caller.May(RoleAdmin) || caller.Temporary:
+		return accessDenied()
+	case !n.Role.Valid():
+		return Errorf(CodeInvalid, "The role %q is not known; use owner, admin or inference.", n.Role)
+	case !caller.May(n.Role):
+		return Errorf(CodeForbidden, "Access denied. A key of role %s may not make one of role %s.", caller.Role, n.Role)
+	case n.WorkspaceID != caller.WorkspaceID && !caller.May(RoleOwner):
+		return workspaceDenied()
+	case len([]rune(n.Name)) > MaxDisplayNameLength:
+		return Errorf(CodeInvalid, "The key's name is too long; use at most %d characters.", MaxDisplayNameLength)
+	case !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(now):
+		return Errorf(CodeInvalid, "The key would have expired already; expires_at must be in the future.")
+	case len(n.Deployments) > 0 && n.Role != RoleInference:
+		return Errorf(CodeInvalid, "Only a key of role inference can be bound to deployments; a key of role %s manages all of its workspace.", n.Role)
+	case len(n.Deployments) > MaxDeploymentsOfKey:
+		return Errorf(CodeInvalid, "A key can be bound to at most %d deployments.", MaxDeploymentsOfKey)
+	}
+	return nil
+}
+
+// deploymentIDs finds the deployments that a key is bound to: by id, so that a later
+// deployment of the same name is not the key's.
+func deploymentIDs(ctx context.Context, tx Tx, n NewKey) ([]string, error) {
+	var ids []string
+	for _, name := range n.Deployments {
+		d, err := tx.Deployments().ByName(ctx, name)
+		if CodeOf(err) == CodeNotFound || err == nil && d.WorkspaceID != n.WorkspaceID {
+			return nil, modelNotFound(name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, d.ID)
+	}
+	return ids, nil
 }
 
 func (s *Keys) make(n NewKey) (Key, string, error) {
@@ -77,9 +116,17 @@ func (s *Keys) make(n NewKey) (Key, string, error) {
 	}, text, nil
 }
 
-// List returns the keys of the caller's workspace, of all of them for an owner. Needs
-// [RoleAdmin].
-func (s *Keys) List(ctx context.Context) ([]Key, error) {
+// KnownKey is a key with the names of the deployments that it is bound to, in the order
+// of their ids; those that were deleted keep their names.
+type KnownKey struct {
+	Key
+	DeployedModels []string
+}
+
+// List returns one page of the keys of the caller's workspace, of all of them for an
+// owner, in the order in which they were made, after the given id. Temporary tokens are
+// not listed. Needs [RoleAdmin].
+func (s *Keys) List(ctx context.Context, after string, limit int64) ([]KnownKey, error) {
 	caller := CallerFrom(ctx)
 	if !caller.May(RoleAdmin) {
 		return nil, accessDenied()
@@ -88,20 +135,41 @@ func (s *Keys) List(ctx context.Context) ([]Key, error) {
 	if caller.May(RoleOwner) {
 		workspace = ""
 	}
-	var keys []Key
-	err := s.Store.View(ctx, func(tx Tx) (err error) {
-		keys, err = tx.Keys().List(ctx, workspace)
-		return err
+	var known []KnownKey
+	err := s.Store.View(ctx, func(tx Tx) error {
+		keys, err := tx.Keys().Page(ctx, workspace, after, limit)
+		if err != nil {
+			return err
+		}
+		known = make([]KnownKey, len(keys))
+		for i, k := range keys {
+			if known[i], err = s.known(ctx, tx, k); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return keys, err
+	return known, err
 }
 
-// Revoke ends a key; it is refused from the moment Revoke returns. Needs [RoleAdmin]
-// and a role that includes the key's. The last owner's key cannot be revoked
+func (s *Keys) known(ctx context.Context, tx Tx, k Key) (KnownKey, error) {
+	known := KnownKey{Key: k}
+	for _, id := range k.Deployments {
+		d, err := tx.Deployments().Get(ctx, id)
+		if err != nil {
+			return known, err
+		}
+		known.DeployedModels = append(known.DeployedModels, d.DeployedModel)
+	}
+	return known, nil
+}
+
+// Revoke ends a key and its temporary tokens; they are refused from the moment Revoke
+// returns. Needs [RoleAdmin], no temporary token, and a role that includes the key's. The last owner's key cannot be revoked
 // ([CodeUnsupported]): nobody could make another.
 func (s *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 	caller := CallerFrom(ctx)
-	if !caller.May(RoleAdmin) {
+	if !caller.May(RoleAdmin) || caller.Temporary {
 		return Key{}, accessDenied()
 	}
 	var k Key

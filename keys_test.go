@@ -44,9 +44,9 @@ func TestWhoMayMakeWhichKey(t *testing.T) {
 			t.Errorf("%s: in workspace %s", name, k.WorkspaceID)
 		}
 	}
-	mine, err := h.keys.List(h.admin())
+	mine, err := h.keys.List(h.admin(), "", 100)
 	must(t, err)
-	all, err := h.keys.List(h.owner())
+	all, err := h.keys.List(h.owner(), "", 100)
 	if err != nil || len(mine) != 3 || len(all) != 4 {
 		t.Errorf("an admin sees %d keys, an owner %d: %v", len(mine), len(all), err)
 	}

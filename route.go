@@ -1,6 +1,9 @@
 package berth
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Snapshot is everything the gateway needs to decide about calls: one plain, immutable
 // value that knows nothing of the store, swapped whole. Keys and routes are separate
@@ -8,12 +11,29 @@ import "time"
 type Snapshot struct {
 	// Version is the routing version of the store that the snapshot contains: every
 	// transaction up to it has taken effect.
-	Version int64
-	Keys    map[KeyHash]*KeyEntry
-	Routes  map[string]*Route // by deployed model
+	Version    int64
+	Keys       map[KeyHash]*KeyEntry
+	Workspaces map[string]string // their accounts, by id
+	Routes     map[string]*Route // by deployed model
 }
 
-// KeyEntry is a live key.
+// Enter returns a live key's entry as it acts in the workspace that a request names, ""
+// for the key's own: that one or, for an owner, any that there is. Everything else is
+// [CodeWorkspaceDenied], whether it exists or not (statement 11).
+func (s *Snapshot) Enter(key *KeyEntry, workspaceID string) (*KeyEntry, error) {
+	if workspaceID == "" || workspaceID == key.Caller.WorkspaceID {
+		return key, nil
+	}
+	account, ok := s.Workspaces[workspaceID]
+	if !ok || !key.Caller.May(RoleOwner) {
+		return nil, workspaceDenied()
+	}
+	there := *key
+	there.Caller.WorkspaceID, there.Caller.AccountID = workspaceID, account
+	return &there, nil
+}
+
+// KeyEntry is a live key. What a temporary token does is booked on its parent.
 type KeyEntry struct {
 	Caller      Caller
 	Hash        KeyHash
@@ -91,7 +111,8 @@ type Routing struct {
 
 // Snapshot is a pure function of the routing state and the moment.
 func (r *Routing) Snapshot(now time.Time) *Snapshot {
-	s := &Snapshot{Version: r.Version, Keys: r.keys(now), Routes: make(map[string]*Route, len(r.Deployments))}
+	s := &Snapshot{Version: r.Version, Workspaces: r.accounts(), Routes: make(map[string]*Route, len(r.Deployments))}
+	s.Keys = r.keys(s.Workspaces, now)
 	models := make(map[string]*Model, len(r.Models))
 	for i := range r.Models {
 		models[r.Models[i].Name] = &r.Models[i]
@@ -124,20 +145,35 @@ func (r *Routing) Snapshot(now time.Time) *Snapshot {
 	return s
 }
 
-func (r *Routing) keys(now time.Time) map[KeyHash]*KeyEntry {
+// accounts returns the account of each workspace.
+func (r *Routing) accounts() map[string]string {
 	accounts := make(map[string]string, len(r.Workspaces))
 	for _, w := range r.Workspaces {
 		accounts[w.ID] = w.AccountID
 	}
+	return accounts
+}
+
+// keys returns what is live: a key whose workspace is gone is not, nor a token whose
+// parent is not.
+func (r *Routing) keys(accounts map[string]string, now time.Time) map[KeyHash]*KeyEntry {
+	live := make(map[string]bool, len(r.Keys))
+	for i := range r.Keys {
+		_, housed := accounts[r.Keys[i].WorkspaceID]
+		live[r.Keys[i].ID] = housed && r.Keys[i].Live(now)
+	}
 	keys := make(map[KeyHash]*KeyEntry, len(r.Keys))
 	for i := range r.Keys {
 		k := &r.Keys[i]
-		if !k.Live(now) {
+		if !live[k.ID] || k.ParentID != "" && !live[k.ParentID] {
 			continue
 		}
 		keys[k.Hash] = &KeyEntry{
-			Caller: Caller{KeyID: k.ID, WorkspaceID: k.WorkspaceID, AccountID: accounts[k.WorkspaceID], Role: k.Role},
-			Hash:   k.Hash, Deployments: k.Deployments, ExpiresAt: k.ExpiresAt,
+			Caller: Caller{
+				KeyID: cmp.Or(k.ParentID, k.ID), WorkspaceID: k.WorkspaceID, AccountID: accounts[k.WorkspaceID], Role: k.Role,
+				Temporary: k.ParentID != "",
+			},
+			Hash: k.Hash, Deployments: k.Deployments, ExpiresAt: k.ExpiresAt,
 		}
 	}
 	return keys

@@ -29,6 +29,7 @@ type house struct {
 	deployments *berth.Deployments
 	models      *berth.Models
 	keys        *berth.Keys
+	workspaces  *berth.Workspaces
 	usage       *berth.Usage
 	inventory   *berth.Inventory
 
@@ -99,10 +100,16 @@ func (h *house) wire() {
 	h.keys = &berth.Keys{
 		Writer:         w,
 		NewKey:         func() (string, error) { return fmt.Sprintf("sk-%08d", h.ids.Add(1)), nil },
+		NewToken:       func() (string, error) { return fmt.Sprintf("st-%08d", h.ids.Add(1)), nil },
 		Hash:           hashOf,
 		Hint:           func(text string) string { return text[:4] + "…" },
 		NewWorkspaceID: func() string { return "llm-first" },
 		NewAccountID:   func() string { return "1000000000000009" },
+	}
+	h.workspaces = &berth.Workspaces{
+		Writer:         w,
+		NewWorkspaceID: func() string { return fmt.Sprintf("llm-%08d", h.ids.Add(1)) },
+		NewAccountID:   func() string { return fmt.Sprintf("2%015d", h.ids.Add(1)) },
 	}
 	h.usage = &berth.Usage{Store: h.store, Zone: time.UTC}
 	h.inventory = &berth.Inventory{Store: h.store}
@@ -241,6 +248,8 @@ type books struct {
 	Members     []berth.Member
 	Models      []berth.Model
 	Keys        []berth.Key
+	Accounts    []berth.Account
+	Workspaces  []berth.Workspace
 	Audits      []berth.Audit
 	Events      int
 	Version     int64
@@ -266,6 +275,10 @@ func (h *house) books() books {
 		b.Models, err = tx.Models().List(ctx)
 		must(h, err)
 		b.Keys, err = tx.Keys().List(ctx, "")
+		must(h, err)
+		b.Accounts, err = tx.Accounts().Accounts(ctx)
+		must(h, err)
+		b.Workspaces, err = tx.Accounts().Workspaces(ctx)
 		must(h, err)
 		b.Audits, err = tx.Events().Audits(ctx, "", 10_000)
 		must(h, err)

@@ -42,17 +42,33 @@ type Tx interface {
 type AccountStore interface {
 	InsertAccount(ctx context.Context, a Account) error
 	Accounts(ctx context.Context) ([]Account, error)
+	Account(ctx context.Context, id string) (Account, error)
+	// AccountPage returns one page by id, after the given id ("" = from the first).
+	AccountPage(ctx context.Context, after string, limit int64) ([]Account, error)
 	InsertWorkspace(ctx context.Context, w Workspace) error
+	UpdateWorkspace(ctx context.Context, w Workspace) error
+	// Workspace returns one, a deleted one too.
 	Workspace(ctx context.Context, id string) (Workspace, error)
+	// Workspaces returns those that are not deleted, oldest first.
 	Workspaces(ctx context.Context) ([]Workspace, error)
+	// WorkspacePage returns one page of those that are not deleted, by id.
+	WorkspacePage(ctx context.Context, after string, limit int64) ([]Workspace, error)
 }
 
 // KeyStore keeps keys. Hashes are unique.
 type KeyStore interface {
 	Insert(ctx context.Context, k Key) error
 	Get(ctx context.Context, id string) (Key, error)
-	// List returns the keys of a workspace ("" = all), oldest first, revoked ones too.
+	// List returns the keys of a workspace ("" = all), oldest first, revoked ones and
+	// temporary tokens too.
 	List(ctx context.Context, workspaceID string) ([]Key, error)
+	// Page returns one page of the keys of a workspace ("" = all) by id, after the given
+	// id ("" = from the first); revoked ones too, temporary tokens not.
+	Page(ctx context.Context, workspaceID, after string, limit int64) ([]Key, error)
+	// Tokens returns the temporary tokens of a key that end after now, in that order.
+	Tokens(ctx context.Context, parentID string, now time.Time) ([]Key, error)
+	// Sweep deletes the temporary tokens that have ended at now, and returns how many.
+	Sweep(ctx context.Context, now time.Time) (int64, error)
 	Update(ctx context.Context, k Key) error
 }
 
@@ -82,6 +98,8 @@ type NodeStore interface {
 	// Holders sums the holds by who has them, as a workspace may see it: every pool and
 	// its own deployments by name, all others as one [Holder] without a name.
 	Holders(ctx context.Context, workspaceID string) ([]Holder, error)
+	// HeldBy sums what the deployments of a workspace hold; pools do not count.
+	HeldBy(ctx context.Context, workspaceID string) (Resources, error)
 	// Release removes the hold of a replica and takes it from what is held of the node; a
 	// replica without one is no error.
 	Release(ctx context.Context, replicaID string) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -16,11 +17,14 @@ const (
 
 // Key is the right of somebody who knows its text to act in a workspace.
 type Key struct {
-	ID          string    `json:"id"`
-	WorkspaceID string    `json:"workspace_id"`
-	Role        string    `json:"role"`
-	Name        string    `json:"name,omitempty"`
-	Hint        string    `json:"hint"` // such as "sk-abc…wxyz"
+	ID          string `json:"id"`
+	WorkspaceID string `json:"workspace_id"`
+	Role        string `json:"role"`
+	Name        string `json:"name,omitempty"`
+	Hint        string `json:"hint"` // such as "sk-abc…wxyz"
+	// Deployments are the only ones that the key may call, by name; none: all of its
+	// workspace.
+	Deployments []string  `json:"deployments,omitempty"`
 	CreatedAt   time.Time `json:"created_at"`
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
 	RevokedAt   time.Time `json:"revoked_at,omitzero"`
@@ -34,11 +38,20 @@ type CreateKey struct {
 	Role        string    `json:"role"`
 	Name        string    `json:"name,omitempty"`
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
+	Deployments []string  `json:"deployments,omitempty"` // of role inference: the only ones it may call
 }
 
-// KeyList is the answer of GET /berth/v1/keys.
+// KeyList is a page of the answer of GET /berth/v1/keys, oldest first.
 type KeyList struct {
-	Keys []Key `json:"keys"`
+	Keys []Key  `json:"keys"`
+	Next string `json:"next,omitempty"` // cursor of the next page
+}
+
+// Token is the answer of POST /api/v1/tokens: a temporary key with the permissions of
+// the one that it was made with.
+type Token struct {
+	Token     string `json:"token"`
+	ExpiresAt int64  `json:"expires_at"` // Unix seconds
 }
 
 const keysPath = "/berth/v1/keys"
@@ -50,8 +63,24 @@ func (c *Client) CreateKey(ctx context.Context, k CreateKey) (Key, error) {
 
 // ListKeys returns the keys that the caller may see, revoked ones too, oldest first.
 func (c *Client) ListKeys(ctx context.Context) ([]Key, error) {
-	list, err := own[KeyList](ctx, c, request{path: keysPath})
-	return list.Keys, err
+	var keys []Key
+	for cursor := ""; ; {
+		page, err := own[KeyList](ctx, c, request{path: keysPath, query: withCursor(url.Values{}, cursor)})
+		keys = append(keys, page.Keys...)
+		if cursor = page.Next; err != nil || cursor == "" {
+			return keys, err
+		}
+	}
+}
+
+// CreateToken makes a temporary token of the client's key. It ends after life, 1 s to
+// 1800 s, or with the key; 0 stands for 60 s.
+func (c *Client) CreateToken(ctx context.Context, life time.Duration) (Token, error) {
+	query := url.Values{}
+	if life != 0 {
+		query.Set("expire_in_seconds", strconv.FormatInt(int64(life/time.Second), 10))
+	}
+	return own[Token](ctx, c, request{method: http.MethodPost, path: "/api/v1/tokens", query: query})
 }
 
 // RevokeKey ends a key's validity, from the next call on.

@@ -67,6 +67,7 @@ type services struct {
 	deployments *berth.Deployments
 	models      *berth.Models
 	keys        *berth.Keys
+	workspaces  *berth.Workspaces
 	usage       *berth.Usage
 	inventory   *berth.Inventory
 }
@@ -193,7 +194,7 @@ func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) ber
 			}
 			return nil
 		},
-		Limits: newLimiter,
+		Limits: newLimiter, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Bounds: gateway.Bounds{Body: limits.Body, Calls: int64(limits.Calls), StreamIdle: limits.StreamIdle, Call: limits.Call},
 	})
 }
@@ -215,13 +216,14 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		traits[name] = d.Traits()
 	}
 	s := services{
-		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake},
+		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake, MaxPerWorkspace: int64(a.opt.Config.Limits.Deployments)},
 		usage:       &berth.Usage{Store: a.store, Zone: a.zone()},
 		inventory:   &berth.Inventory{Store: a.store},
+		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},
 	}
 	s.models = &berth.Models{Writer: writer, Engines: traits, Files: imports.Files{}, Seal: seal, SpecsOf: s.deployments.SpecsOf}
 	s.keys = &berth.Keys{
-		Writer: writer, NewKey: newKey, Hash: hash, Hint: keyHint, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID,
+		Writer: writer, NewKey: newKey, NewToken: newToken, Hash: hash, Hint: keyHint, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID,
 	}
 	return s
 }
@@ -308,11 +310,12 @@ func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Keys: a.services.keys,
 		Usage: a.services.usage, Inventory: a.services.inventory,
-		Authenticate: a.gateway.Authenticate,
-		Logs:         a.logLines,
-		Busy:         func(replicaID string) int { return a.gateway.InFlight("", replicaID) },
-		Ready:        a.ready,
-		Zone:         a.zone(), BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
+		Workspaces:   a.services.workspaces,
+		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
+		Logs:  a.logLines,
+		Busy:  func(replicaID string) int { return a.gateway.InFlight("", replicaID) },
+		Ready: a.ready,
+		Zone:  a.zone(), BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
 		NewUUID: newUUID, Logger: a.opt.Logger,
 	})
 }

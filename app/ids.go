@@ -18,6 +18,8 @@ func newUUID() string { return uuid.NewString() }
 
 func newKey() (string, error) { return secret.NewKey(rand.Reader), nil }
 
+func newToken() (string, error) { return secret.NewToken(rand.Reader), nil }
+
 func keyHint(key string) string { return secret.Hint(key) }
 
 // newWorkspaceID returns llm- and 8 characters (api.md 2.1).

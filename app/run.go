@@ -23,6 +23,11 @@ func (a *App) Run(ctx context.Context) error {
 	loopDone := make(chan error, 1)
 	go func() { loopDone <- a.loop.Run(loopCtx) }()
 	go a.recorder.Run()
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		a.sweepTokens(loopCtx)
+	}()
 
 	front := a.httpServer()
 	served := make(chan error, 1)
@@ -39,9 +44,29 @@ func (a *App) Run(ctx context.Context) error {
 	a.gateway.Close()
 	a.recorder.Stop()
 	stopLoop()
+	<-swept
 	err = errors.Join(err, <-loopDone, a.stopEngines())
 	a.opt.Logger.Info("stopped")
 	return err
+}
+
+// sweepPause is the time between two sweeps of temporary tokens.
+const sweepPause = time.Minute
+
+// sweepTokens forgets temporary tokens that have ended, until ctx does.
+func (a *App) sweepTokens(ctx context.Context) {
+	tick := time.NewTicker(sweepPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := a.services.keys.Sweep(ctx); err != nil && ctx.Err() == nil {
+				a.opt.Logger.Warn("temporary tokens were not swept; the next try is in a minute", "error", err)
+			}
+		}
+	}
 }
 
 // drain lets running calls end and cuts those that take too long.

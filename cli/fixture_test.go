@@ -60,8 +60,14 @@ var (
 		{ID: "key_2", Hint: "sk-def…stuv", Role: "admin", WorkspaceID: "llm-4kd02x9a", CreatedAt: noon.Add(-time.Minute), ExpiresAt: noon.Add(30 * 24 * time.Hour)},
 		{ID: "key_3", Hint: "sk-ghi…opqr", Role: "inference", WorkspaceID: "llm-4kd02x9a", CreatedAt: noon, RevokedAt: noon.Add(-5 * time.Second)},
 		{ID: "key_4", Hint: "sk-jkl…klmn", Role: "inference", WorkspaceID: "llm-4kd02x9a", CreatedAt: noon, ExpiresAt: noon.Add(-2 * time.Hour)},
+		{ID: "key_5", Hint: "sk-mno…ghij", Role: "inference", WorkspaceID: "llm-4kd02x9a", Deployments: []string{"poet"}, CreatedAt: noon},
 	}
-	replicas = []api.Replica{
+	workspaceList = []api.Workspace{
+		{ID: "llm-4kd02x9a", AccountID: "1000000000000001", Name: "research", Models: []string{"abacus", "qwen-plus"}, Quota: api.Quota{Threads: 16, MemoryBytes: 64 << 30, Accelerators: 2, Deployments: 5}, CreatedAt: noon.Add(-48 * time.Hour)},
+		{ID: "llm-default0", AccountID: "1000000000000001", Name: "default", Models: []string{api.AnyModel}, CreatedAt: noon.Add(-49 * time.Hour)},
+	}
+	accountList = []api.Account{{ID: "1000000000000001", Name: "default", Currency: "CNY", TimeZone: "Asia/Shanghai"}}
+	replicas    = []api.Replica{
 		{ID: "rep_1", State: "ready", PID: 4711, URL: "http://127.0.0.1:41001", Slots: 4, Busy: 1, StartedAt: noon.Add(-3 * time.Minute), Held: api.Hardware{Threads: 1, MemoryBytes: 256 << 20, Accelerators: []string{"1"}}},
 		{ID: "rep_2", State: "starting", Slots: 4},
 	}
@@ -89,6 +95,13 @@ func furnished(t *testing.T) *fake {
 		"GET /berth/v1/keys":                                 bare(api.KeyList{Keys: keyList}),
 		"POST /berth/v1/keys":                                bare(api.Key{ID: "key_5", Role: "admin", Text: "sk-secret"}),
 		"DELETE /berth/v1/keys/key_1":                        bare(struct{}{}),
+		"GET /berth/v1/workspaces":                           bare(api.WorkspaceList{Workspaces: workspaceList}),
+		"POST /berth/v1/workspaces":                          bare(workspaceList[0]),
+		"GET /berth/v1/workspaces/llm-4kd02x9a":              bare(workspaceList[0]),
+		"PUT /berth/v1/workspaces/llm-4kd02x9a":              bare(workspaceList[0]),
+		"DELETE /berth/v1/workspaces/llm-4kd02x9a":           bare(struct{}{}),
+		"GET /berth/v1/accounts":                             bare(api.AccountList{Accounts: accountList}),
+		"POST /berth/v1/accounts":                            bare(accountList[0]),
 		"GET /berth/v1/nodes":                                bare(api.NodeList{Nodes: nodes}),
 		"GET /berth/v1/usage":                                bare(api.UsageRows{Rows: rows}),
 		"GET /berth/v1/usage/records":                        bare(api.UsageRecords{Records: records}),

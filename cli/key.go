@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ func (p *program) createKey() *cobra.Command {
 Roles: inference calls models and sees its own usage; admin does everything inside its
 workspace; owner does everything on the server.`,
 		Example: lines(
-			"berth key create --role inference --name phone-app",
+			"berth key create --role inference --name phone-app --deployment abacus-1f0c77aa",
 			"berth key create --role admin --workspace llm-4kd02x9a --expires 30d"),
 		Args: arguments(cobra.NoArgs),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
@@ -49,6 +50,7 @@ workspace; owner does everything on the server.`,
 	flags.StringVar(&k.Role, "role", api.RoleInference, "`role`: inference, admin or owner")
 	flags.StringVar(&k.WorkspaceID, "workspace", "", "`id` of the workspace; without it that of the key in use")
 	flags.StringVar(&k.Name, "name", "", "`name` for people")
+	flags.StringSliceVar(&k.Deployments, "deployment", nil, "the only `names` of deployments that a key of role inference may call")
 	flags.StringVar(&expires, "expires", "", "`when` it ends: 12h, 30d, 2027-01-01 or 2027-01-01T08:00:00Z; without it never")
 	complete(cmd, "role", api.RoleInference, api.RoleAdmin, api.RoleOwner)
 	return cmd
@@ -74,9 +76,9 @@ func (p *program) listKeys() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := table{columns: columns("ID", "KEY", "ROLE", "WORKSPACE", "NAME", "CREATED", "STATE"), empty: "No keys."}
+			t := table{columns: columns("ID", "KEY", "ROLE", "WORKSPACE", "DEPLOYMENTS", "NAME", "CREATED", "STATE"), empty: "No keys."}
 			for _, k := range all {
-				t.add(k.ID, k.Hint, k.Role, k.WorkspaceID, k.Name, p.age(k.CreatedAt), p.keyState(k))
+				t.add(k.ID, k.Hint, k.Role, k.WorkspaceID, strings.Join(k.Deployments, ","), k.Name, p.age(k.CreatedAt), p.keyState(k))
 			}
 			return p.show(all, t)
 		}),

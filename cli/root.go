@@ -71,7 +71,7 @@ func New(o Options) *cobra.Command {
 
 	addGroup(root, groupDeployments, "Deployments:", p.deploy(), p.list(), p.get(), p.delete(), p.events(), p.logs(), p.chat())
 	addGroup(root, groupModels, "Models:", p.model())
-	addGroup(root, groupAccess, "Access:", p.keys())
+	addGroup(root, groupAccess, "Access:", p.keys(), p.workspaces(), p.accounts())
 	addGroup(root, groupUsage, "Token usage:", p.usage())
 	for _, c := range o.Local {
 		checkUsage(c)

@@ -19,19 +19,21 @@ import (
 // Config is the effective configuration of `berth serve`. A zero number, an empty text
 // and a nil list mean "not given" unless the field says otherwise.
 type Config struct {
-	Data      string    `config:"data" default:"./berth-data" unit:"path"`
-	Listen    string    `config:"listen" default:"127.0.0.1:7700"` // host:port; port 0: any free one
-	Insecure  bool      `config:"insecure" default:"false"`        // allow plain HTTP beyond loopback
-	Store     string    `config:"store" default:"sqlite" secret:"password"`
-	Node      Node      `config:"node"`
-	Specs     []Spec    `config:"specs"`  // in the file's order; MU1 alone when none is given
-	Models    []Model   `config:"models"` // in the file's order
-	Imports   Imports   `config:"imports"`
-	Engines   Engines   `config:"engines"`
-	Endpoints Endpoints `config:"endpoints"`
-	Limits    Limits    `config:"limits"`
-	Billing   Billing   `config:"billing"`
-	Log       Log       `config:"log"`
+	Data   string `config:"data" default:"./berth-data" unit:"path"`
+	Listen string `config:"listen" default:"127.0.0.1:7700"` // host:port; port 0: any free one
+	// WorkspaceDomain is below which the first label of a host name is a workspace's id.
+	WorkspaceDomain string    `config:"workspace_domain"`
+	Insecure        bool      `config:"insecure" default:"false"` // allow plain HTTP beyond loopback
+	Store           string    `config:"store" default:"sqlite" secret:"password"`
+	Node            Node      `config:"node"`
+	Specs           []Spec    `config:"specs"`  // in the file's order; MU1 alone when none is given
+	Models          []Model   `config:"models"` // in the file's order
+	Imports         Imports   `config:"imports"`
+	Engines         Engines   `config:"engines"`
+	Endpoints       Endpoints `config:"endpoints"`
+	Limits          Limits    `config:"limits"`
+	Billing         Billing   `config:"billing"`
+	Log             Log       `config:"log"`
 
 	origins map[string]origin // by dotted key; a key without one has its default
 }
@@ -134,10 +136,11 @@ type Endpoints struct {
 
 // Limits bounds what one gateway process takes.
 type Limits struct {
-	Body       int64         `config:"body" default:"8MiB" unit:"bytes" min:"1KiB" max:"1GiB"`
-	Calls      int           `config:"calls" default:"65536" min:"1" max:"1048576"` // at the same time
-	StreamIdle time.Duration `config:"stream_idle" default:"2m" min:"1s" max:"1h"`
-	Call       time.Duration `config:"call" default:"30m" min:"1s" max:"24h"`
+	Body        int64         `config:"body" default:"8MiB" unit:"bytes" min:"1KiB" max:"1GiB"`
+	Calls       int           `config:"calls" default:"65536" min:"1" max:"1048576"` // at the same time
+	StreamIdle  time.Duration `config:"stream_idle" default:"2m" min:"1s" max:"1h"`
+	Call        time.Duration `config:"call" default:"30m" min:"1s" max:"24h"`
+	Deployments int           `config:"deployments" default:"100000" min:"1" max:"1000000"` // of a workspace whose quota does not say
 }
 
 // Billing says how prices are read and what happens without one.

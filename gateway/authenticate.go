@@ -7,27 +7,32 @@ import (
 	"time"
 
 	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
 )
 
-// Authenticate returns the entry of the key whose text is token, or a [berth.Error] of
-// CodeUnauthenticated: default is deny. The entry is shared and must not be changed.
-func (g *Gateway) Authenticate(token string) (*berth.KeyEntry, error) {
-	entry, problem := lookUp(g.Snapshot(), g.hash, token, g.now())
+// Authenticate returns the entry of the key whose text is token, as it acts in the
+// workspace that the request names, "" for the key's own; or a [berth.Error] of
+// CodeUnauthenticated or CodeWorkspaceDenied: default is deny. The entry may be shared
+// and must not be changed.
+func (g *Gateway) Authenticate(token, workspaceID string) (*berth.KeyEntry, error) {
+	s := g.Snapshot()
+	entry, problem := lookUp(s, g.hash, token, g.now())
 	if problem != nil {
 		return nil, berth.Errorf(berth.CodeUnauthenticated, "%s", problem.message)
 	}
-	return entry, nil
+	return s.Enter(entry, workspaceID)
 }
 
 // authenticate finds the key of a request and checks that it may call models in the
 // workspace that the request names.
-func (g *Gateway) authenticate(h http.Header) (*berth.KeyEntry, error) {
-	entry, problem := lookUp(g.Snapshot(), g.hash, bearer(h), g.now())
+func (g *Gateway) authenticate(r *http.Request) (*berth.KeyEntry, error) {
+	s := g.Snapshot()
+	entry, problem := lookUp(s, g.hash, bearer(r.Header), g.now())
 	if problem != nil {
 		return nil, fail(problem)
 	}
-	asked := h.Get("X-Dashscope-Workspace")
-	if !entry.Caller.May(berth.RoleInference) || asked != "" && asked != entry.Caller.WorkspaceID {
+	entry, err := s.Enter(entry, api.WorkspaceID(r, g.domain))
+	if err != nil || !entry.Caller.May(berth.RoleInference) {
 		return nil, fail(problemWorkspace)
 	}
 	return entry, nil

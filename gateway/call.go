@@ -60,7 +60,7 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 	if r.Method != http.MethodPost {
 		return invalid("Request method '%s' is not supported.", r.Method)
 	}
-	if c.key, err = g.authenticate(r.Header); err != nil {
+	if c.key, err = g.authenticate(r); err != nil {
 		return err
 	}
 	if c.body, err = g.bodies.read(r); err != nil {

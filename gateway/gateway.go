@@ -60,8 +60,11 @@ type Options struct {
 	Now    func() time.Time
 	NewID  func(prefix string) string
 	Client *http.Client // towards engines; nil: one that keeps connections
-	Bounds Bounds
-	Logger *slog.Logger
+	// WorkspaceDomain is the domain below which host names begin with a workspace's id;
+	// "": none does.
+	WorkspaceDomain string
+	Bounds          Bounds
+	Logger          *slog.Logger
 }
 
 // Gateway serves inference. It is safe for concurrent use.
@@ -72,6 +75,7 @@ type Gateway struct {
 	now    func() time.Time
 	newID  func(string) string
 	client *http.Client
+	domain string
 	bounds Bounds
 	logger *slog.Logger
 
@@ -88,7 +92,7 @@ func New(o Options) *Gateway {
 	bounds := o.Bounds.withDefaults()
 	g := &Gateway{
 		hash: o.Hash, engine: o.Engine, meter: o.Meter, now: o.Now, newID: o.NewID,
-		client: o.Client, bounds: bounds, logger: o.Logger,
+		client: o.Client, domain: o.WorkspaceDomain, bounds: bounds, logger: o.Logger,
 		table:  table{newLimiter: o.Limits},
 		bodies: bodies{each: bounds.Body, all: bounds.BodiesInFlight},
 		doors:  doors{most: bounds.Calls, empty: make(chan struct{})},

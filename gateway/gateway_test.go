@@ -107,7 +107,7 @@ func TestSwapWhileACallIsOnItsWay(t *testing.T) {
 	second := *h.route
 	second.Targets = h.route.Targets[1:]
 	c := &call{model: deployed, route: h.route, live: h.table.live("dep_1")}
-	c.key, _ = h.Authenticate(keyText)
+	c.key, _ = h.Authenticate(keyText, "")
 	h.Swap(snapshotOf(&second))
 	must(t, h.enter(c, nil, func() {}))
 	if c.target.ReplicaID != "rep_1" {
@@ -159,24 +159,24 @@ func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := New(Options{Hash: hashKey, Now: time.Now})
-		if _, err := g.Authenticate(keyText); berth.CodeOf(err) != berth.CodeUnauthenticated {
+		if _, err := g.Authenticate(keyText, ""); berth.CodeOf(err) != berth.CodeUnauthenticated {
 			t.Errorf("before the first snapshot: %v", err)
 		}
 		s := snapshotOf()
 		s.Keys[hashKey(keyText)].ExpiresAt = time.Now().Add(time.Minute)
 		s.Keys[hashKey("sk-mixed-up")] = s.Keys[hashKey(keyText)]
 		g.Swap(s)
-		entry, err := g.Authenticate(keyText)
+		entry, err := g.Authenticate(keyText, "")
 		if err != nil || entry.Caller.KeyID != "key_1" {
 			t.Errorf("a good key: %v", err)
 		}
 		for token, want := range map[string]string{"": "No API-key provided.", "sk-x": "Invalid API-key provided.", "sk-mixed-up": "Invalid API-key provided."} {
-			if _, err := g.Authenticate(token); err == nil || err.Error() != want || berth.CodeOf(err) != berth.CodeUnauthenticated {
+			if _, err := g.Authenticate(token, ""); err == nil || err.Error() != want || berth.CodeOf(err) != berth.CodeUnauthenticated {
 				t.Errorf("%q: %v", token, err)
 			}
 		}
 		time.Sleep(time.Minute) // in the bubble
-		if _, err := g.Authenticate(keyText); err == nil {
+		if _, err := g.Authenticate(keyText, ""); err == nil {
 			t.Error("an expired key passes")
 		}
 		g.Close()

@@ -43,7 +43,7 @@ func (g *Gateway) findModels(r *http.Request) (any, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return nil, invalid("Request method '%s' is not supported.", r.Method)
 	}
-	key, err := g.authenticate(r.Header)
+	key, err := g.authenticate(r)
 	if err != nil {
 		return nil, err
 	}

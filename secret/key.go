@@ -11,18 +11,26 @@ import (
 	"sync"
 )
 
-// keyPrefix begins every key, as clients of the API expect.
-const keyPrefix = "sk-"
+// What keys and temporary tokens begin with, as clients of the API expect.
+const (
+	keyPrefix   = "sk-"
+	tokenPrefix = "st-"
+)
 
 // NewKey returns a fresh key: "sk-" and 43 characters for 32 bytes of random, which is
 // crypto/rand.Reader outside tests. It panics if random fails, since nobody can go on
 // without; that reader never does.
-func NewKey(random io.Reader) string {
+func NewKey(random io.Reader) string { return fresh(keyPrefix, random) }
+
+// NewToken is NewKey for a temporary token, which begins with "st-".
+func NewToken(random io.Reader) string { return fresh(tokenPrefix, random) }
+
+func fresh(prefix string, random io.Reader) string {
 	var raw [32]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
 		panic(fmt.Sprintf("secret: no random bytes for a key: %v", err))
 	}
-	return keyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
+	return prefix + base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
 // Hint returns a form of key that may be shown and logged, such as "sk-abc…wxyz": it

@@ -109,13 +109,18 @@ func (d *desk) wire() {
 		Deployments: deployments,
 		Models:      &berth.Models{Writer: w, Engines: engines, SpecsOf: deployments.SpecsOf, Files: shelf{}, Seal: func(string, string) []byte { return []byte("sealed") }},
 		Keys: &berth.Keys{
-			Writer: w, NewKey: func() (string, error) { return d.newID("sk-"), nil }, Hash: hashOf, Hint: func(string) string { return "sk-…" },
+			Writer: w, NewKey: func() (string, error) { return d.newID("sk-"), nil },
+			NewToken: func() (string, error) { return d.newID("st-"), nil }, Hash: hashOf, Hint: func(string) string { return "sk-…" },
+		},
+		Workspaces: &berth.Workspaces{
+			Writer: w, NewWorkspaceID: func() string { return d.newID("llm-") }, NewAccountID: func() string { return d.newID("9") },
 		},
 		Usage:     &berth.Usage{Store: d.store, Zone: time.UTC},
 		Inventory: &berth.Inventory{Store: d.store},
-		Authenticate: func(token string) (*berth.KeyEntry, error) {
-			if k := d.snapshot.Load().Keys[hashOf(token)]; k != nil {
-				return k, nil
+		Authenticate: func(token, workspaceID string) (*berth.KeyEntry, error) {
+			s := d.snapshot.Load()
+			if k := s.Keys[hashOf(token)]; k != nil && (k.ExpiresAt.IsZero() || d.now().Before(k.ExpiresAt)) {
+				return s.Enter(k, workspaceID)
 			}
 			return nil, berth.Errorf(berth.CodeUnauthenticated, "Invalid API-key provided.")
 		},

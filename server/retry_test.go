@@ -18,7 +18,7 @@ func refusing(t *testing.T, err error) *desk {
 	t.Helper()
 	d := newDesk(t)
 	o := d.options
-	o.Authenticate = func(string) (*berth.KeyEntry, error) { return nil, err }
+	o.Authenticate = func(string, string) (*berth.KeyEntry, error) { return nil, err }
 	d.server.Config.Handler = server.New(o)
 	return d
 }
@@ -67,7 +67,7 @@ func TestAPanicIsAnsweredAndLogged(t *testing.T) {
 	d := newDesk(t)
 	var log bytes.Buffer
 	o := d.options
-	o.Authenticate = func(string) (*berth.KeyEntry, error) { panic("of a programmer") }
+	o.Authenticate = func(string, string) (*berth.KeyEntry, error) { panic("of a programmer") }
 	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	d.server.Config.Handler = server.New(o)
 	a := d.mustRefuse("a panic", request{key: "admin", call: "POST /api/v1/deployments"}, http.StatusInternalServerError, "InternalError", "An internal error has occured")

@@ -22,11 +22,16 @@ type Options struct {
 	Deployments *berth.Deployments
 	Models      *berth.Models
 	Keys        *berth.Keys
+	Workspaces  *berth.Workspaces
 	Usage       *berth.Usage
 	Inventory   *berth.Inventory
-	// Authenticate finds the live key of a token ("" included) or refuses with
-	// berth.CodeUnauthenticated.
-	Authenticate func(token string) (*berth.KeyEntry, error)
+	// Authenticate finds the live key of a token ("" included), as it acts in the named
+	// workspace ("": its own), or refuses with berth.CodeUnauthenticated or
+	// berth.CodeWorkspaceDenied.
+	Authenticate func(token, workspaceID string) (*berth.KeyEntry, error)
+	// WorkspaceDomain is the domain below which host names begin with a workspace's id;
+	// "": none does.
+	WorkspaceDomain string
 	// Logs returns the last lines that a replica's engine wrote.
 	Logs func(replicaID string, lines int) ([]string, error)
 	// Busy returns the running calls on a replica.
@@ -58,11 +63,20 @@ func New(o Options) *Server {
 	s.native("GET /api/v1/deployments/{id}", s.getDeployment)
 	s.native("DELETE /api/v1/deployments/{id}", s.deleteDeployment)
 	s.native("GET /api/v1/models", s.listModelsNative)
+	s.own("POST /api/v1/tokens", synchronous(s.createToken)) // its answer has no envelope (api.md 2.2)
 
 	s.own("GET /berth/v1/models", s.listModels)
 	s.own("POST /berth/v1/models", s.addModel)
 	s.own("GET /berth/v1/models/{name}", s.getModel)
 	s.own("DELETE /berth/v1/models/{name}", s.deleteModel)
+	s.own("GET /berth/v1/accounts", s.listAccounts)
+	s.own("POST /berth/v1/accounts", s.createAccount)
+	s.own("GET /berth/v1/accounts/{id}", s.getAccount)
+	s.own("GET /berth/v1/workspaces", s.listWorkspaces)
+	s.own("POST /berth/v1/workspaces", s.createWorkspace)
+	s.own("GET /berth/v1/workspaces/{id}", s.getWorkspace)
+	s.own("PUT /berth/v1/workspaces/{id}", s.updateWorkspace)
+	s.own("DELETE /berth/v1/workspaces/{id}", s.deleteWorkspace)
 	s.own("GET /berth/v1/keys", s.listKeys)
 	s.own("POST /berth/v1/keys", s.createKey)
 	s.own("DELETE /berth/v1/keys/{id}", s.revokeKey)
@@ -156,25 +170,14 @@ func (s *Server) authenticated(op operation) operation {
 	}
 }
 
-// authenticate puts the caller into the context. X-DashScope-WorkSpace may name the
-// key's own workspace, or, for an owner, any (statement 11).
+// authenticate puts the caller into the context, as it acts in the workspace that the
+// request names (statement 11).
 func (s *Server) authenticate(r *http.Request) (context.Context, error) {
-	key, err := s.Authenticate(bearer(r.Header))
+	key, err := s.Authenticate(bearer(r.Header), api.WorkspaceID(r, s.WorkspaceDomain))
 	if err != nil {
 		return nil, err
 	}
-	caller := key.Caller
-	if ws := r.Header.Get("X-DashScope-WorkSpace"); ws != "" && ws != caller.WorkspaceID {
-		if !caller.May(berth.RoleOwner) {
-			return nil, berth.Errorf(berth.CodeWorkspaceDenied, "Workspace access denied.")
-		}
-		w, err := s.Inventory.Workspace(r.Context(), ws)
-		if err != nil {
-			return nil, err
-		}
-		caller.WorkspaceID, caller.AccountID = w.ID, w.AccountID
-	}
-	return berth.WithCaller(r.Context(), caller), nil
+	return berth.WithCaller(r.Context(), key.Caller), nil
 }
 
 func bearer(h http.Header) string {

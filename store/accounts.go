@@ -23,6 +23,12 @@ var workspaceTable = newTable("workspaces", "workspace", func(w *berth.Workspace
 		{"account_id", &w.AccountID},
 		{"name", &w.Name},
 		{"created_at", instant{&w.CreatedAt}},
+		{"models", document{&w.Models}},
+		{"threads_max", &w.Quota.Threads},
+		{"memory_bytes_max", &w.Quota.MemoryBytes},
+		{"accelerators_max", &w.Quota.Accelerators},
+		{"deployments_max", &w.Quota.Deployments},
+		{"deleted_at", instant{&w.DeletedAt}},
 	}
 })
 
@@ -34,6 +40,16 @@ func (s accounts) Accounts(ctx context.Context) ([]berth.Account, error) {
 	return accountTable.all(ctx, s.tx, "ORDER BY id")
 }
 
+func (s accounts) Account(ctx context.Context, id string) (berth.Account, error) {
+	return accountTable.one(ctx, s.tx, "WHERE id = ?", id)
+}
+
+func (s accounts) AccountPage(ctx context.Context, after string, limit int64) ([]berth.Account, error) {
+	var f filter
+	f.add("id > ?", after)
+	return accountTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(0, limit), f.args...)
+}
+
 func (s accounts) InsertWorkspace(ctx context.Context, w berth.Workspace) error {
 	return workspaceTable.insert(ctx, s.tx, w)
 }
@@ -42,6 +58,16 @@ func (s accounts) Workspace(ctx context.Context, id string) (berth.Workspace, er
 	return workspaceTable.one(ctx, s.tx, "WHERE id = ?", id)
 }
 
+func (s accounts) UpdateWorkspace(ctx context.Context, w berth.Workspace) error {
+	return workspaceTable.update(ctx, s.tx, w)
+}
+
 func (s accounts) Workspaces(ctx context.Context) ([]berth.Workspace, error) {
-	return workspaceTable.all(ctx, s.tx, "ORDER BY created_at, id")
+	return workspaceTable.all(ctx, s.tx, "WHERE deleted_at = 0 ORDER BY created_at, id")
+}
+
+func (s accounts) WorkspacePage(ctx context.Context, after string, limit int64) ([]berth.Workspace, error) {
+	f := filter{conditions: []string{"deleted_at = 0"}}
+	f.add("id > ?", after)
+	return workspaceTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(0, limit), f.args...)
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	berth "github.com/berthhq/berth"
 )
@@ -17,6 +18,7 @@ var keyTable = newTable("keys", "key", func(k *berth.Key) []column {
 		{"hash", digest{&k.Hash}},
 		{"hint", &k.Hint},
 		{"deployments", document{&k.Deployments}},
+		{"parent_id", reference{&k.ParentID}},
 		{"created_at", instant{&k.CreatedAt}},
 		{"expires_at", instant{&k.ExpiresAt}},
 		{"revoked_at", instant{&k.RevokedAt}},
@@ -35,6 +37,22 @@ func (s keys) List(ctx context.Context, workspaceID string) ([]berth.Key, error)
 	var f filter
 	f.equals("workspace_id", workspaceID)
 	return keyTable.all(ctx, s.tx, f.where()+" ORDER BY created_at, id", f.args...)
+}
+
+func (s keys) Page(ctx context.Context, workspaceID, after string, limit int64) ([]berth.Key, error) {
+	f := filter{conditions: []string{"parent_id IS NULL"}}
+	f.equals("workspace_id", workspaceID)
+	f.add("id > ?", after)
+	return keyTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(0, limit), f.args...)
+}
+
+func (s keys) Tokens(ctx context.Context, parentID string, now time.Time) ([]berth.Key, error) {
+	return keyTable.all(ctx, s.tx, "WHERE parent_id = ? AND expires_at > ? ORDER BY expires_at, id", parentID, instant{&now})
+}
+
+func (s keys) Sweep(ctx context.Context, now time.Time) (int64, error) {
+	n, err := s.tx.exec(ctx, "DELETE FROM keys WHERE parent_id IS NOT NULL AND expires_at <= ?", instant{&now})
+	return n, s.tx.dialect.wrote(keyTable.noun, err)
 }
 
 func (s keys) Update(ctx context.Context, k berth.Key) error {

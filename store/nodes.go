@@ -99,6 +99,14 @@ func (s nodes) Holds(ctx context.Context) ([]berth.Hold, error) {
 	return holdTable.all(ctx, s.tx, "ORDER BY id")
 }
 
+func (s nodes) HeldBy(ctx context.Context, workspaceID string) (berth.Resources, error) {
+	var r berth.Resources
+	err := s.tx.queryRow(ctx, `SELECT COALESCE(SUM(h.threads), 0), COALESCE(SUM(h.memory_bytes), 0), COALESCE(SUM(h.accelerators), 0)
+		FROM holds h JOIN deployments d ON d.id = h.deployment_id WHERE d.workspace_id = ?`, workspaceID).
+		Scan(&r.Threads, &r.MemoryBytes, &r.Accelerators)
+	return r, read(holdTable.noun, err)
+}
+
 func (s nodes) HoldOf(ctx context.Context, replicaID string) (berth.Hold, error) {
 	return holdTable.one(ctx, s.tx, "WHERE replica_id = ?", replicaID)
 }

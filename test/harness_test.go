@@ -181,6 +181,9 @@ func (b *berth) send(t testing.TB, method, path, body string, headers ...string)
 	request.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			request.Host = headers[i+1]
+		}
 		if headers[i+1] == "" {
 			request.Header.Del(headers[i])
 		}

@@ -3,7 +3,6 @@ package test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,12 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	domain "github.com/berthhq/berth"
 	"github.com/berthhq/berth/abacus"
-	"github.com/berthhq/berth/secret"
-	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/api"
 )
 
 // Each .txt file in testdata is one story: a server is started with the configuration
@@ -48,7 +44,7 @@ import (
 //	keys: 2                            those that are not revoked
 //
 // ${owner} is the owner's key, ${stranger} the key of an admin of another workspace,
-// ${x * 60} a text of 60 letters x. Of every answer is checked what holds for all of
+// ${away} that workspace's id, ${x * 60} a text of 60 letters x. Of every answer is checked what holds for all of
 // them: the request id, the shape of errors, that no success has a code.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
@@ -161,8 +157,8 @@ func runScenarios(t *testing.T, name string) {
 		must(t, os.WriteFile(filepath.Join(dir, file), []byte(place.Replace(content)), 0o600))
 	}
 	b := inProcess(t, place.Replace(s.files["berth.yaml"]))
-	v := &teller{variables: map[string]string{"owner": b.Key}, state: map[string]int{}}
-	v.variables["stranger"], v.berth = b.withStranger(t)
+	v := &teller{berth: b, variables: map[string]string{"owner": b.Key}, state: map[string]int{}}
+	v.variables["away"], v.variables["stranger"] = b.withStranger(t)
 	for _, block := range s.blocks {
 		t.Run(block.sentence, func(t *testing.T) {
 			block.body, block.path = place.Replace(block.body), place.Replace(block.path)
@@ -218,33 +214,14 @@ func foreignAdapter(t *testing.T, adapter string) string {
 	return path
 }
 
-// withStranger makes another workspace with an admin's key while the server is down,
-// since workspaces have no API yet, and returns the key and the restarted server.
-func (b *berth) withStranger(t *testing.T) (string, *berth) {
+// withStranger makes another workspace and returns its id and the key of an admin there.
+func (b *berth) withStranger(t testing.TB) (workspace, key string) {
 	t.Helper()
-	b.stop()
-	data := filepath.Join(b.dir, "data")
-	pepper, err := secret.LoadPepper(filepath.Join(data, "pepper.key"))
+	w, err := b.CreateWorkspace(t.Context(), api.CreateWorkspace{Name: "stranger"})
 	must(t, err)
-	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(data, "berth.db")})
+	k, err := b.CreateKey(t.Context(), api.CreateKey{WorkspaceID: w.ID, Role: api.RoleAdmin, Name: "stranger"})
 	must(t, err)
-	const token = "sk-of-a-stranger"
-	now := time.Now()
-	must(t, db.Tx(t.Context(), func(tx domain.Tx) error {
-		accounts, err := tx.Accounts().Accounts(t.Context())
-		if err != nil {
-			return err
-		}
-		_, err = tx.Route(t.Context())
-		return errors.Join(err,
-			tx.Accounts().InsertWorkspace(t.Context(), domain.Workspace{ID: "llm-stranger", AccountID: accounts[0].ID, Name: "stranger", CreatedAt: now}),
-			tx.Keys().Insert(t.Context(), domain.Key{
-				ID: "key_stranger", WorkspaceID: "llm-stranger", Role: domain.RoleAdmin, Name: "stranger",
-				Hash: pepper.Hasher().Hash(token), Hint: "sk-…", CreatedAt: now,
-			}))
-	}))
-	must(t, db.Close())
-	return token, start(t, b.dir, b.yaml, true)
+	return w.ID, k.Text
 }
 
 // expand puts variables and repeated letters in.

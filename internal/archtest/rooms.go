@@ -55,7 +55,7 @@ var rooms = []room{
 		"journal", "limit", "meter", "reconcile", "sched", "secret", "server", "store",
 	}, "builds everything but the command line"},
 	{"cmd/berth", []string{"app", "cli", "engine/keeper", "fakeengine"}, "picks the program to be: keeper, fake engine or command"},
-	{"test/...", []string{".", "api", "app", "config", "engine", "engine/keeper", "fakeengine", "secret"}, "end to end: a client, the program as a value that can be its own keeper and engine, and a second workspace, which no API makes yet"},
+	{"test/...", []string{".", "api", "app", "config", "engine", "engine/keeper", "fakeengine"}, "end to end: a client, and the program as a value that can be its own keeper and engine"},
 }
 
 // forTests lists what the tests of any room may import beside what the room may: nothing

@@ -54,8 +54,7 @@ var roundTrips = []promise{
 			return tx.Accounts().InsertAccount(ctx, a)
 		},
 		read: func(ctx context.Context, tx berth.Tx) (berth.Account, error) {
-			list, err := tx.Accounts().Accounts(ctx)
-			return pick(list, err, func(a berth.Account) bool { return a.ID == "2" })
+			return tx.Accounts().Account(ctx, "2")
 		},
 	}.check},
 	{"a workspace keeps every field", trip[berth.Workspace]{
@@ -63,12 +62,20 @@ var roundTrips = []promise{
 		insert: func(ctx context.Context, tx berth.Tx, w berth.Workspace) error {
 			return tx.Accounts().InsertWorkspace(ctx, w)
 		},
+		update: func(ctx context.Context, tx berth.Tx, w berth.Workspace) error {
+			return tx.Accounts().UpdateWorkspace(ctx, w)
+		},
 		read: func(ctx context.Context, tx berth.Tx) (berth.Workspace, error) {
 			return tx.Accounts().Workspace(ctx, "llm-new")
 		},
 	}.check},
 	{"a key keeps every field", trip[berth.Key]{
-		place:  func(k *berth.Key) { k.ID, k.WorkspaceID = "key_new", workspaceID },
+		place: func(k *berth.Key) {
+			k.ID, k.WorkspaceID = "key_new", workspaceID
+			if k.ParentID != "" {
+				k.ParentID = "key_new" // any that is there
+			}
+		},
 		insert: func(ctx context.Context, tx berth.Tx, k berth.Key) error { return tx.Keys().Insert(ctx, k) },
 		update: func(ctx context.Context, tx berth.Tx, k berth.Key) error { return tx.Keys().Update(ctx, k) },
 		read: func(ctx context.Context, tx berth.Tx) (berth.Key, error) {

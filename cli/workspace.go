@@ -1,0 +1,273 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/berthhq/berth/api"
+)
+
+func (p *program) workspaces() *cobra.Command {
+	return parent("workspace", "Make, list, change and delete workspaces",
+		p.createWorkspace(), p.listWorkspaces(), p.showWorkspace(), p.updateWorkspace(), p.deleteWorkspace())
+}
+
+// quotaFlags are the bounds of a workspace as they are typed.
+type quotaFlags struct {
+	memory string
+	quota  api.Quota
+}
+
+func (q *quotaFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.Int64Var(&q.quota.Threads, "threads", 0, "most `threads` that its deployments may hold; 0: any number")
+	flags.StringVar(&q.memory, "memory", "", "most memory that they may hold, such as 64GiB; 0: any `size`")
+	flags.Int64Var(&q.quota.Accelerators, "accelerators", 0, "most accelerators that they may hold, a `number`; 0: any")
+	flags.Int64Var(&q.quota.Deployments, "deployments", 0, "most deployments, a `number`; 0: the server's limit")
+}
+
+// apply changes what was typed of a quota.
+func (q *quotaFlags) apply(cmd *cobra.Command, to *api.Quota) error {
+	flags := cmd.Flags()
+	for name, field := range map[string]struct{ to, from *int64 }{
+		"threads": {&to.Threads, &q.quota.Threads}, "accelerators": {&to.Accelerators, &q.quota.Accelerators},
+		"deployments": {&to.Deployments, &q.quota.Deployments},
+	} {
+		if flags.Changed(name) {
+			*field.to = *field.from
+		}
+	}
+	if flags.Changed("memory") {
+		bytes, err := units.RAMInBytes(q.memory)
+		if err != nil {
+			return usageError{cmd, fmt.Sprintf("--memory: %q is no size; use one such as 64GiB", q.memory)}
+		}
+		to.MemoryBytes = bytes
+	}
+	return nil
+}
+
+func (q *quotaFlags) changed(cmd *cobra.Command) bool {
+	for _, name := range []string{"threads", "memory", "accelerators", "deployments"} {
+		if cmd.Flags().Changed(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *program) createWorkspace() *cobra.Command {
+	var w api.CreateWorkspace
+	var q quotaFlags
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make a workspace",
+		Long: `Make a workspace: its deployments, keys and own models are seen by nobody else.
+Give somebody a key of it with berth key create --workspace ID.`,
+		Example: lines(
+			"berth workspace create research",
+			"berth workspace create research --models abacus,abacus-words --threads 16 --memory 64GiB --accelerators 2"),
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			w.Name = args[0]
+			if err := q.apply(cmd, &w.Quota); err != nil {
+				return err
+			}
+			made, err := client.CreateWorkspace(cmd.Context(), w)
+			if err != nil {
+				return err
+			}
+			return p.show(made, p.workspaceFacts(made))
+		}),
+	}
+	cmd.Flags().StringVar(&w.AccountID, "account", "", "`id` of the account that pays; without it that of the key in use")
+	cmd.Flags().StringSliceVar(&w.Models, "models", nil, "the only `models` of the catalogue that it may deploy; without it any")
+	q.register(cmd)
+	return cmd
+}
+
+func (p *program) updateWorkspace() *cobra.Command {
+	var name string
+	var models []string
+	var q quotaFlags
+	cmd := &cobra.Command{
+		Use:   "update ID",
+		Short: "Change a workspace's name, models or quota",
+		Long:  "Change a workspace's name, models or quota. It holds from the next purchase on: what is deployed stays.",
+		Example: lines(
+			"berth workspace update llm-4kd02x9a --threads 32",
+			"berth workspace update llm-4kd02x9a --models '*'"),
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			var u api.UpdateWorkspace
+			if cmd.Flags().Changed("name") {
+				u.Name = &name
+			}
+			if cmd.Flags().Changed("models") {
+				u.Models = &models
+			}
+			if q.changed(cmd) {
+				now, err := client.GetWorkspace(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if err := q.apply(cmd, &now.Quota); err != nil {
+					return err
+				}
+				u.Quota = &now.Quota
+			}
+			changed, err := client.UpdateWorkspace(cmd.Context(), args[0], u)
+			if err != nil {
+				return err
+			}
+			return p.show(changed, p.workspaceFacts(changed))
+		}),
+	}
+	cmd.Flags().StringVar(&name, "name", "", "new `name`")
+	cmd.Flags().StringSliceVar(&models, "models", nil, "the only `models` of the catalogue that it may deploy; '*': any")
+	q.register(cmd)
+	return cmd
+}
+
+func (p *program) listWorkspaces() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List workspaces",
+		Example: lines("berth workspace list"),
+		Args:    arguments(cobra.NoArgs),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+			all, err := everyPage(func(cursor string) ([]api.Workspace, string, error) {
+				page, err := client.Workspaces(cmd.Context(), cursor)
+				return page.Workspaces, page.Next, err
+			})
+			if err != nil {
+				return err
+			}
+			t := table{columns: columns("ID", "NAME", "ACCOUNT", "MODELS", "QUOTA", "CREATED"), empty: "No workspaces."}
+			for _, w := range all {
+				t.add(w.ID, w.Name, w.AccountID, strings.Join(w.Models, ","), quota(w.Quota), p.age(w.CreatedAt))
+			}
+			return p.show(all, t)
+		}),
+	}
+}
+
+func (p *program) showWorkspace() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show ID",
+		Short:   "Show a workspace",
+		Example: lines("berth workspace show llm-4kd02x9a"),
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			w, err := client.GetWorkspace(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return p.show(w, p.workspaceFacts(w))
+		}),
+	}
+}
+
+func (p *program) deleteWorkspace() *cobra.Command {
+	return &cobra.Command{
+		Use:     "delete ID",
+		Aliases: []string{"rm"},
+		Short:   "Delete a workspace without deployments, models and valid keys",
+		Example: lines("berth workspace delete llm-4kd02x9a"),
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			if err := client.DeleteWorkspace(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			p.say("%s is deleted.", args[0])
+			return nil
+		}),
+	}
+}
+
+func (p *program) workspaceFacts(w api.Workspace) table {
+	return facts(
+		"ID", w.ID,
+		"Name", w.Name,
+		"Account", w.AccountID,
+		"Models", strings.Join(w.Models, ", "),
+		"Quota", quota(w.Quota),
+		"Created", p.age(w.CreatedAt),
+	)
+}
+
+// quota names the bounds that there are.
+func quota(q api.Quota) string {
+	var bounds []string
+	if q.Threads > 0 {
+		bounds = append(bounds, count(q.Threads)+" threads")
+	}
+	if q.MemoryBytes > 0 {
+		bounds = append(bounds, size(q.MemoryBytes))
+	}
+	if q.Accelerators > 0 {
+		bounds = append(bounds, count(q.Accelerators)+" accelerators")
+	}
+	if q.Deployments > 0 {
+		bounds = append(bounds, count(q.Deployments)+" deployments")
+	}
+	if len(bounds) == 0 {
+		return "none"
+	}
+	return strings.Join(bounds, ", ")
+}
+
+func (p *program) accounts() *cobra.Command {
+	create := &cobra.Command{
+		Use:     "create NAME",
+		Short:   "Open an account",
+		Example: lines("berth account create physics"),
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			made, err := client.CreateAccount(cmd.Context(), api.CreateAccount{Name: args[0]})
+			if err != nil {
+				return err
+			}
+			return p.show(made, facts("ID", made.ID, "Name", made.Name, "Currency", made.Currency, "Time zone", made.TimeZone))
+		}),
+	}
+	list := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List accounts",
+		Example: lines("berth account list"),
+		Args:    arguments(cobra.NoArgs),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+			all, err := everyPage(func(cursor string) ([]api.Account, string, error) {
+				page, err := client.Accounts(cmd.Context(), cursor)
+				return page.Accounts, page.Next, err
+			})
+			if err != nil {
+				return err
+			}
+			t := table{columns: columns("ID", "NAME", "CURRENCY", "TIME ZONE"), empty: "No accounts."}
+			for _, a := range all {
+				t.add(a.ID, a.Name, a.Currency, a.TimeZone)
+			}
+			return p.show(all, t)
+		}),
+	}
+	return parent("account", "Open and list the accounts that pay for workspaces", create, list)
+}
+
+// everyPage reads a list to its end.
+func everyPage[T any](read func(cursor string) ([]T, string, error)) ([]T, error) {
+	all := []T{}
+	for cursor := ""; ; {
+		page, next, err := read(cursor)
+		all = append(all, page...)
+		if err != nil || next == "" {
+			return all, err
+		}
+		cursor = next
+	}
+}

@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
+)
+
+// ownPage is the size of a page of our own lists.
+const ownPage = 200
+
+func (s *Server) createAccount(ctx context.Context, r *http.Request) (any, error) {
+	c, err := decode[api.CreateAccount](r)
+	if err != nil {
+		return nil, err
+	}
+	return shown(account)(s.Workspaces.CreateAccount(ctx, berth.NewAccount{Name: c.Name}))
+}
+
+func (s *Server) getAccount(ctx context.Context, r *http.Request) (any, error) {
+	return shown(account)(s.Workspaces.Account(ctx, r.PathValue("id")))
+}
+
+func (s *Server) listAccounts(ctx context.Context, r *http.Request) (any, error) {
+	size, err := number(r, "limit", ownPage, 1, ownPage)
+	if err != nil {
+		return nil, err
+	}
+	accounts, err := s.Workspaces.Accounts(ctx, r.URL.Query().Get("cursor"), size)
+	if err != nil {
+		return nil, err
+	}
+	out := api.AccountList{Accounts: make([]api.Account, 0, len(accounts))}
+	for _, a := range accounts {
+		out.Accounts = append(out.Accounts, account(a))
+	}
+	if int64(len(accounts)) == size {
+		out.Next = accounts[size-1].ID
+	}
+	return out, nil
+}
+
+func (s *Server) createWorkspace(ctx context.Context, r *http.Request) (any, error) {
+	c, err := decode[api.CreateWorkspace](r)
+	if err != nil {
+		return nil, err
+	}
+	n := berth.NewWorkspace{Name: c.Name, AccountID: c.AccountID, Quota: quota(c.Quota)}
+	if c.Models != nil {
+		n.Models = models(c.Models)
+	}
+	return shown(workspace)(s.Workspaces.Create(ctx, n))
+}
+
+func (s *Server) listWorkspaces(ctx context.Context, r *http.Request) (any, error) {
+	size, err := number(r, "limit", ownPage, 1, ownPage)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.Workspaces.List(ctx, r.URL.Query().Get("cursor"), size)
+	if err != nil {
+		return nil, err
+	}
+	out := api.WorkspaceList{Workspaces: make([]api.Workspace, 0, len(list))}
+	for _, w := range list {
+		out.Workspaces = append(out.Workspaces, workspace(w))
+	}
+	if int64(len(list)) == size {
+		out.Next = list[size-1].ID
+	}
+	return out, nil
+}
+
+func (s *Server) getWorkspace(ctx context.Context, r *http.Request) (any, error) {
+	return shown(workspace)(s.Workspaces.Get(ctx, r.PathValue("id")))
+}
+
+func (s *Server) updateWorkspace(ctx context.Context, r *http.Request) (any, error) {
+	c, err := decode[api.UpdateWorkspace](r)
+	if err != nil {
+		return nil, err
+	}
+	change := berth.WorkspaceChange{Name: c.Name}
+	if c.Models != nil {
+		list := models(*c.Models)
+		change.Models = &list
+	}
+	if c.Quota != nil {
+		q := quota(*c.Quota)
+		change.Quota = &q
+	}
+	return shown(workspace)(s.Workspaces.Update(ctx, r.PathValue("id"), change))
+}
+
+func (s *Server) deleteWorkspace(ctx context.Context, r *http.Request) (any, error) {
+	return shown(workspace)(s.Workspaces.Delete(ctx, r.PathValue("id")))
+}
+
+// shown shows what a service returned, unless it refused.
+func shown[D, W any](show func(D) W) func(D, error) (any, error) {
+	return func(v D, err error) (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		return show(v), nil
+	}
+}
+
+func account(a berth.Account) api.Account {
+	return api.Account{ID: a.ID, Name: a.Name, Currency: a.Currency, TimeZone: a.TimeZone}
+}
+
+func workspace(w berth.Workspace) api.Workspace {
+	out := api.Workspace{
+		ID: w.ID, AccountID: w.AccountID, Name: w.Name, CreatedAt: w.CreatedAt, Models: []string{api.AnyModel},
+		Quota: api.Quota{
+			Threads: w.Quota.Threads, MemoryBytes: w.Quota.MemoryBytes, Accelerators: w.Quota.Accelerators, Deployments: w.Quota.Deployments,
+		},
+	}
+	if w.Models != nil {
+		out.Models = w.Models
+	}
+	return out
+}
+
+// models is a list as the domain has it, where nil is any.
+func models(list []string) []string {
+	if slices.Contains(list, api.AnyModel) {
+		return nil
+	}
+	return append([]string{}, list...)
+}
+
+func quota(q api.Quota) berth.Quota {
+	return berth.Quota{
+		Resources:   berth.Resources{Threads: q.Threads, MemoryBytes: q.MemoryBytes, Accelerators: q.Accelerators},
+		Deployments: q.Deployments,
+	}
+}
