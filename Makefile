@@ -18,7 +18,7 @@ build: ## bin/berth
 demo: build ## a server with the demo model, deployed and answering
 	@$(BIN) demo
 
-test: ## all tests, with the race detector and the real llama.cpp engine
+test: ## all tests, with the race detector, the real llama.cpp engine and official clients
 	.ci/tools test
 	$(MAKE) --no-print-directory build
 	$(BIN) engine install llamacpp

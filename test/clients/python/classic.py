@@ -1,0 +1,163 @@
+"""The classic classes of the DashScope SDK, the same in 1.26 and 2.0: deployments, models and text generation.
+
+The SDK finds Berth by DASHSCOPE_HTTP_BASE_URL and DASHSCOPE_API_KEY.
+"""
+
+from http import HTTPStatus
+
+from dashscope import Deployments, Generation, Models
+from dashscope.version import __version__
+
+from expect import CHAT_MODEL, MESSAGES, deployment, same, until
+
+SUFFIX = "C" + __version__[0]  # in upper case, as some people type it
+
+
+def succeeded(response):
+    same((response.status_code, response.code or "", response.message or ""), (HTTPStatus.OK, "", ""))
+    assert response.request_id
+    return response.output
+
+
+def refused(response, status, code, words):
+    same((response.status_code, response.code), (status, code))
+    assert words in response.message, response.message
+    assert response.request_id and response.output is None
+
+
+def create():
+    # conformance 14, 26, 38, 39, 40, 41, 133, 136, 137, 138
+    output = succeeded(Deployments.call("abacus-words", 1, suffix=SUFFIX))
+    name = output["deployed_model"]
+    same(name, "abacus-words-" + SUFFIX.lower())
+    deployment(output, status="PENDING", ready_capacity=0, plan="lora", model_name="abacus-words",
+               base_model="abacus", charge_type="post_paid", creator=output["modifier"])
+    return name
+
+
+def get_at_once(name):
+    # conformance 46, 139
+    output = succeeded(Deployments.get(name))
+    deployment(output, deployed_model=name, plan="lora")
+    assert output.status in ("PENDING", "DEPLOYING", "RUNNING"), output.status
+
+
+def collide(name):
+    # conformance 32, 34
+    refused(Deployments.call("abacus-words", 1, suffix=SUFFIX), 409, "Conflict",
+            f"Deployed model {name} already exists, please specify a suffix.")
+
+
+def wait(name):
+    # conformance 47, 48
+    def running():
+        output = succeeded(Deployments.get(name))
+        assert output.status in ("PENDING", "DEPLOYING", "RUNNING"), output
+        return output.status == "RUNNING" and output
+
+    output = until(name + " is RUNNING", running)
+    same(output.ready_capacity, output.capacity)
+
+
+def find_in_list(name):
+    # conformance 50, 52, 53, 54
+    output = succeeded(Deployments.list(page_no=1, page_size=100))
+    same((output["page_no"], output["page_size"], type(output["total"])), (1, 100, int))
+    mine = [d for d in output.deployments if d.deployed_model == name]
+    same(len(mine), 1)
+    deployment(mine[0], deployed_model=name, status="RUNNING")
+    same(succeeded(Deployments.list(page_no=1000))["deployments"], [])
+
+
+def refuse_unknown():
+    # conformance 49, 78
+    refused(Deployments.get("never-was"), 404, "NotFound", "Model: never-was not found!")
+    refused(Deployments.delete("never-was"), 404, "NotFound", "Model: never-was not found!")
+    # conformance 29
+    refused(Deployments.call("nobody", 1), 404, "NotFound", "Model: nobody not found!")
+    # conformance 1, 2
+    refused(Deployments.get("never-was", api_key="sk-wrong"), 401, "InvalidApiKey", "Invalid API-key provided.")
+
+
+def list_models():
+    # conformance 150: what can be called; of one name, it alone
+    output = succeeded(Models.list(page=1, page_size=100))
+    same((output["page_no"], output["page_size"]), (1, 100))
+    assert CHAT_MODEL in [m["model"] for m in output["models"]], output
+    same(succeeded(Models.get(CHAT_MODEL))["model"], CHAT_MODEL)
+    same(Models.get(CHAT_MODEL[:-1]).status_code, 404)  # made by the SDK from an empty list
+
+
+def generate(name):
+    # conformance 81, 86, 87
+    response = Generation.call(name, messages=MESSAGES, temperature=0.0, result_format="message")
+    choice = succeeded(response).choices[0]
+    same((choice.message.role, choice.message.content, choice.finish_reason), ("assistant", "The answer is 122.", "stop"))
+    usage = response.usage
+    assert usage.input_tokens > 0 and usage.output_tokens > 0
+    same(usage.total_tokens, usage.input_tokens + usage.output_tokens)
+    text = succeeded(Generation.call(name, prompt="37+85", temperature=0.0, result_format="text"))
+    same((text.text, text.finish_reason), ("The answer is 122.", "stop"))
+
+
+def think():
+    # conformance 95
+    response = Generation.call(CHAT_MODEL, messages=MESSAGES, temperature=0.0, result_format="message", enable_thinking=True)
+    message = succeeded(response).choices[0].message
+    same(message.content, "122")
+    assert message.reasoning_content.startswith("37+85: 7+5=12"), message
+    assert response.usage["output_tokens_details"]["reasoning_tokens"] > 0
+
+
+def stream(name):
+    # conformance 88, 90, 91, 92, 93
+    question = [{"role": "user", "content": "count to 20"}]
+    whole = succeeded(Generation.call(name, messages=question, temperature=0.0, result_format="message")).choices[0].message.content
+
+    def frames(**options):
+        taken = [succeeded(r).choices[0] for r in
+                 Generation.call(name, messages=question, temperature=0.0, result_format="message", stream=True, **options)]
+        assert len(taken) > 2
+        for choice in taken:
+            same(choice.message.role, "assistant")
+        same({c.finish_reason for c in taken[:-1]}, {"null"})
+        same(taken[-1].finish_reason, "stop")
+        return [c.message.content for c in taken]
+
+    same("".join(frames(incremental_output=True)), whole)
+    for cumulative in frames(), frames(incremental_output=False):  # by the server, and put together by the SDK
+        same(cumulative[-1], whole)
+        for earlier, later in zip(cumulative, cumulative[1:]):
+            assert later.startswith(earlier), (earlier, later)
+
+
+def refuse_calls(name):
+    refused(Generation.call("nobody", messages=MESSAGES), 404, "ModelNotFound", "Model can not be found.")
+    # conformance 98
+    refused(Generation.call(name, messages=MESSAGES, temperature=2.0), 400, "InvalidParameter", "Temperature should be in [0.0, 2.0)")
+    # conformance 7: an error where a stream was asked for
+    (response,) = Generation.call("nobody", messages=MESSAGES, stream=True)
+    refused(response, 404, "ModelNotFound", "Model can not be found.")
+
+
+def delete(name):
+    # conformance 75, 76, 77, 80
+    same(succeeded(Deployments.delete(name))["status"], "DELETING")
+    refused(Generation.call(name, messages=MESSAGES), 404, "ModelNotFound", "Model can not be found.")
+    until(name + " is gone", lambda: Deployments.get(name).status_code == 404)
+    refused(Deployments.get(name), 404, "NotFound", "Not found.")
+
+
+# conformance 105
+name = create()
+get_at_once(name)
+collide(name)
+wait(name)
+find_in_list(name)
+refuse_unknown()
+list_models()
+generate(name)
+think()
+stream(name)
+refuse_calls(name)
+delete(name)
