@@ -70,19 +70,25 @@ func (s *Deployments) Get(ctx context.Context, deployedModel string) (Deployment
 	}
 	var d Deployment
 	err := s.read(ctx, func(tx Tx) (err error) {
-		d, err = s.named(ctx, tx, caller, deployedModel)
-		if CodeOf(err) != CodeNotFound {
-			return err
-		}
-		gone, terr := tx.Deployments().Tombstone(ctx, caller.WorkspaceID, deployedModel)
-		if terr != nil {
-			return terr
-		}
-		if gone {
-			return Errorf(CodeNotFound, "Not found.")
-		}
+		d, err = s.find(ctx, tx, caller, deployedModel)
 		return err
 	})
+	return d, err
+}
+
+// find is named, but says of a deployment that was deleted that it was there.
+func (s *Deployments) find(ctx context.Context, tx Tx, caller Caller, deployedModel string) (Deployment, error) {
+	d, err := s.named(ctx, tx, caller, deployedModel)
+	if CodeOf(err) != CodeNotFound {
+		return d, err
+	}
+	gone, terr := tx.Deployments().Tombstone(ctx, caller.WorkspaceID, deployedModel)
+	if terr != nil {
+		return d, terr
+	}
+	if gone {
+		return d, Errorf(CodeNotFound, "Not found.")
+	}
 	return d, err
 }
 

@@ -104,3 +104,11 @@ func (s Status) Callable() bool {
 func (s Status) ComingUp() bool {
 	return slices.Contains([]Status{StatusPending, StatusDeploying, StatusArrearsRecover}, s)
 }
+
+// Settled reports whether nothing is under way: the status stays until somebody or
+// something new changes it (api.md 4.14).
+func (s Status) Settled() bool {
+	return slices.Contains([]Status{
+		StatusRunning, StatusStopped, StatusFailed, StatusUpdatingFailed, StatusArrearsDown, StatusDeleted,
+	}, s)
+}

@@ -165,6 +165,10 @@ type EventStore interface {
 	// List returns events of a deployment in order of time, after the given event id
 	// ("" = from the first), at most limit.
 	List(ctx context.Context, deploymentID, after string, limit int64) ([]Event, error)
+	// Count returns how many events a deployment has.
+	Count(ctx context.Context, deploymentID string) (int64, error)
+	// After is List by number: at most limit events behind the first number ones.
+	After(ctx context.Context, deploymentID string, number, limit int64) ([]Event, error)
 	AppendAudit(ctx context.Context, a Audit) error
 	Audits(ctx context.Context, after string, limit int64) ([]Audit, error)
 }

@@ -37,6 +37,16 @@ const (
 // ComingUp reports whether the deployment is still being created.
 func (s Status) ComingUp() bool { return s == StatusPending || s == StatusDeploying }
 
+// Settled reports whether nothing is under way: the status stays until something new
+// happens.
+func (s Status) Settled() bool {
+	switch s {
+	case StatusRunning, StatusStopped, StatusFailed, StatusUpdatingFailed, StatusArrearsDown, StatusDeleted:
+		return true
+	}
+	return false
+}
+
 // PTUCapacity is reserved throughput in tokens per minute.
 type PTUCapacity struct {
 	InputTPM    int64 `json:"input_tpm"`

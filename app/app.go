@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -58,8 +57,8 @@ type App struct {
 	services services
 	listener net.Listener
 	prober   *http.Client
-	ownerKey string // of a first start
-	stopping atomic.Bool
+	ownerKey string        // of a first start
+	stopping chan struct{} // closed when a stop begins
 }
 
 // services are the domain's.
@@ -75,7 +74,7 @@ type services struct {
 // New opens the data directory and the store, takes the lock and the port, and loads
 // the catalogue. Nothing is served before Run.
 func New(ctx context.Context, opt Options) (_ *App, err error) {
-	a := &App{opt: opt}
+	a := &App{opt: opt, stopping: make(chan struct{})}
 	if opt.Config.Store != "sqlite" {
 		return nil, errors.New("store: this version keeps its data in SQLite only; set store to sqlite or leave it out")
 	}
@@ -312,8 +311,9 @@ func (a *App) newServer() *server.Server {
 		Usage: a.services.usage, Inventory: a.services.inventory,
 		Workspaces:   a.services.workspaces,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
-		Logs:  a.logLines,
-		Busy:  func(replicaID string) int { return a.gateway.InFlight("", replicaID) },
+		Logs:   a.logLines,
+		Busy:   func(replicaID string) int { return a.gateway.InFlight("", replicaID) },
+		Follow: a.routing.watchers.watch, Stopping: a.stopping,
 		Ready: a.ready,
 		Zone:  a.zone(), BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
 		NewUUID: newUUID, Logger: a.opt.Logger,

@@ -16,6 +16,8 @@ type routing struct {
 	swap    func(*berth.Snapshot)
 	address func(r *berth.Replica) (url, key string, ok bool)
 
+	watchers watchers
+
 	mu      sync.Mutex // one refresh at a time
 	version atomic.Int64
 }
@@ -77,5 +79,6 @@ func (r *routing) refresh(ctx context.Context) error {
 	}
 	r.swap(state.Snapshot(r.now()))
 	r.version.Store(state.Version)
+	r.watchers.look(state.Deployments)
 	return nil
 }

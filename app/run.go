@@ -37,7 +37,7 @@ func (a *App) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-served:
 	}
-	a.stopping.Store(true)
+	close(a.stopping)
 	a.opt.Logger.Info("stopping", "calls_have_s", int(callGrace.Seconds()))
 	a.drain(context.WithoutCancel(ctx))
 	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), front))
@@ -103,8 +103,10 @@ func (a *App) stopEngines() error {
 
 // ready says why the server is not ready to serve, nil when it is.
 func (a *App) ready() error {
-	if a.stopping.Load() {
+	select {
+	case <-a.stopping:
 		return errors.New("stopping: no new calls are taken")
+	default:
 	}
 	select {
 	case <-a.loop.Looked():

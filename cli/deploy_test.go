@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -150,5 +152,51 @@ func TestRecordsAndEventsFollowTheirCursors(t *testing.T) {
 		if r := f.run(t, "", strings.Fields(commandLine)...); strings.Count(r.out, "\n") != want {
 			t.Errorf("%s: got %s", commandLine, r.out)
 		}
+	}
+}
+
+func TestEventsAreFollowedToTheEnd(t *testing.T) {
+	t.Parallel()
+	frame := func(s api.Status) string {
+		return fmt.Sprintf("id:1\nevent:result\ndata:{\"deployed_model\":\"x\",\"status\":%q,\"capacity\":4,\"message\":\"gone\"}\n\n", s)
+	}
+	stream := func(frames ...string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, ":alive\n\n"+strings.Join(frames, ":alive\n\n"))
+		}
+	}
+	pages := []http.HandlerFunc{
+		bare(api.EventList{Events: eventList[:1], Next: "evt_1"}), bare(api.EventList{}), bare(api.EventList{Events: eventList[1:]}),
+		refuse(404, "NotFound", "Not found."),
+	}
+	bought, answers := "11:56:59  PENDING      0/4  Bought: MU1 x 4.\n", "11:57:02  RUNNING      4/4  2 of 2 replicas answer.\n"
+	for name, c := range map[string]struct {
+		output string
+		stream http.HandlerFunc
+		want   result
+	}{
+		"to RUNNING": {"table", stream(frame(api.StatusPending), frame(api.StatusRunning)), result{exitDone, bought + answers, ""}},
+		"to DELETED": {"table", stream(frame(api.StatusDeleting), frame(api.StatusDeleting), frame(api.StatusDeleted)),
+			result{exitDone, bought + answers + "12:00:00  DELETED      0/4  gone\n", ""}},
+		"as objects": {"json", stream(frame(api.StatusRunning)),
+			result{exitDone, `{"id":"evt_1","at":"2026-10-02T11:56:59Z","status":"PENDING","capacity":4,"ready_capacity":0,"reason":"Bought: MU1 x 4."}` + "\n", ""}},
+		"as YAML": {"yaml", stream(frame(api.StatusRunning)),
+			result{exitDone, "- id: evt_1\n  at: \"2026-10-02T11:56:59Z\"\n  status: PENDING\n  capacity: 4\n  ready_capacity: 0\n  reason: \"Bought: MU1 x 4.\"\n", ""}},
+		"to an error": {"table", stream(frame(api.StatusPending), "event:error\nstatus:503\ndata:{\"code\":\"ModelUnavailable\",\"message\":\"Berth is stopping.\",\"request_id\":\"r-7\"}\n\n"),
+			result{exitUnreachable, bought, "Berth is stopping."}},
+		"to a cut": {"table", stream(frame(api.StatusPending)), result{exitFailed, bought, "cut off"}},
+	} {
+		f := newFake(t)
+		f.on("GET /api/v1/deployments/x/stream", c.stream)
+		f.on("GET /berth/v1/deployments/x/events", pages...)
+		r := f.run(t, "", "events", "x", "--follow", "-o", c.output)
+		if r.code != c.want.code || r.out != c.want.out || !strings.Contains(r.err, c.want.err) {
+			t.Errorf("%s: got %+v", name, r)
+		}
+	}
+	f := newFake(t)
+	if r := f.run(t, "", "events", "none", "-f"); r.code == exitDone || r.out != "" {
+		t.Errorf("an unknown one: %+v", r)
 	}
 }

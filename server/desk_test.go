@@ -34,6 +34,8 @@ type desk struct {
 	ids      atomic.Int64
 	clock    atomic.Int64
 	broken   atomic.Bool // the gateway cannot be told
+	stopping chan struct{}
+	changed  chan struct{} // wakes event streams
 }
 
 func newDesk(t testing.TB) *desk {
@@ -41,7 +43,7 @@ func newDesk(t testing.TB) *desk {
 	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	d := &desk{TB: t, store: s, keys: map[string]string{}}
+	d := &desk{TB: t, store: s, keys: map[string]string{}, stopping: make(chan struct{}), changed: make(chan struct{})}
 	d.snapshot.Store(&berth.Snapshot{})
 	d.clock.Store(time.Date(2026, 10, 2, 1, 0, 0, 512_000_000, time.UTC).UnixNano())
 	d.furnish()
@@ -127,9 +129,11 @@ func (d *desk) wire() {
 		Logs: func(replicaID string, lines int) ([]string, error) {
 			return []string{fmt.Sprint(lines, " of ", replicaID)}, nil
 		},
-		Busy:  func(string) int { return 2 },
-		Ready: func() error { return errors.New("not yet") },
-		Zone:  time.FixedZone("UTC+8", 8*60*60), BodyBytes: 4096, Version: "test",
+		Busy:     func(string) int { return 2 },
+		Follow:   func(string) (<-chan struct{}, func()) { return d.changed, func() {} },
+		Stopping: d.stopping,
+		Ready:    func() error { return errors.New("not yet") },
+		Zone:     time.FixedZone("UTC+8", 8*60*60), BodyBytes: 4096, Version: "test",
 		NewUUID: func() string { return fmt.Sprintf("7b0e7b52-0a3d-4bb6-a1ac-%012d", d.ids.Add(1)) },
 		Logger:  slog.New(slog.DiscardHandler),
 	}

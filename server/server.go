@@ -17,7 +17,7 @@ import (
 	"github.com/berthhq/berth/api"
 )
 
-// Options of a [Server]; all are required.
+// Options of a [Server]; all but Heartbeat are required.
 type Options struct {
 	Deployments *berth.Deployments
 	Models      *berth.Models
@@ -36,6 +36,13 @@ type Options struct {
 	Logs func(replicaID string, lines int) ([]string, error)
 	// Busy returns the running calls on a replica.
 	Busy func(replicaID string) int
+	// Follow returns a channel that gets a value after each change of a deployment, and a
+	// function that ends it.
+	Follow func(deploymentID string) (changed <-chan struct{}, stop func())
+	// Stopping is closed when the server goes down: event streams end.
+	Stopping <-chan struct{}
+	// Heartbeat is the longest silence of an event stream; 0: 10 s.
+	Heartbeat time.Duration
 	// Ready returns nil once the server can serve, else the reason why not.
 	Ready     func() error
 	Zone      *time.Location // of gmt_create and gmt_modified (api.md 2.4)
@@ -48,7 +55,8 @@ type Options struct {
 // Server answers the control plane's requests.
 type Server struct {
 	Options
-	mux *http.ServeMux
+	mux     *http.ServeMux
+	streams streams
 }
 
 // New returns the server with all its routes.
@@ -62,6 +70,8 @@ func New(o Options) *Server {
 	s.native("GET /api/v1/deployments/models", s.listDeployable)
 	s.native("GET /api/v1/deployments/{id}", s.getDeployment)
 	s.native("DELETE /api/v1/deployments/{id}", s.deleteDeployment)
+	s.mux.HandleFunc("GET /api/v1/deployments/{id}/stream", s.streamEvents)
+	s.mux.HandleFunc("GET /api/v1/deployments/{id}/events", s.streamEvents)
 	s.native("GET /api/v1/models", s.listModelsNative)
 	s.own("POST /api/v1/tokens", synchronous(s.createToken)) // its answer has no envelope (api.md 2.2)
 

@@ -48,34 +48,40 @@ var wireCodes = map[berth.Code]wireCode{
 // internalMessage is the documented sentence, misspelling included.
 const internalMessage = "An internal error has occured, please try again later or contact service support."
 
-// refuse writes an error. What is internal goes to the log and not to the client.
+// refuse writes an error.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	wire, sentence := wireCodes[berth.CodeOf(err)], internalMessage
+	e, known := s.describe(w, r, err)
+	advise(w.Header(), r.Method, e, known)
+	writeJSON(w, e.Status, errorBody(dialectOf(r.URL.Path), e))
+}
+
+// describe returns an error as clients see it, and what the domain said of it, nil when
+// that is nothing. What is internal goes to the log and not to the client.
+func (s *Server) describe(w http.ResponseWriter, r *http.Request, err error) (api.Error, *berth.Error) {
+	wire := wireCodes[berth.CodeOf(err)]
+	e := api.Error{Status: wire.status, RequestID: requestID(w), Code: wire.code, Message: internalMessage}
 	var known *berth.Error
 	if errors.As(err, &known) && known.Code != berth.CodeInternal {
-		sentence = known.Message
+		e.Message = known.Message
 	} else if r.Context().Err() == nil { // else nobody waits for the answer any more
-		s.Logger.Error("request failed", "request_id", requestID(w), "method", r.Method, "path", r.URL.Path, "error", err)
+		s.Logger.Error("request failed", "request_id", e.RequestID, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	advise(w.Header(), r.Method, wire, known)
-	writeJSON(w, wire.status, errorBody(dialectOf(r.URL.Path), api.Error{
-		Status: wire.status, RequestID: requestID(w), Code: wire.code, Message: sentence,
-	}))
+	return e, known
 }
 
 // advise tells clients whether to repeat a request, and when (api.md 2.5): 429 and 503
 // that pass by themselves say when; never to be repeated are a conflict, a refused
 // purchase, what waiting does not cure, and a write that may have taken effect.
-func advise(h http.Header, method string, wire wireCode, known *berth.Error) {
+func advise(h http.Header, method string, e api.Error, known *berth.Error) {
 	passes := known != nil && known.RetryAfter > 0
-	waiting := wire.status == http.StatusTooManyRequests || wire.status == http.StatusServiceUnavailable
+	waiting := e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable
 	write := method != http.MethodGet && method != http.MethodHead
 	switch {
 	case passes:
 		wait := min(max(known.RetryAfter, time.Second), time.Minute)
 		h.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
-	case waiting, wire.status == http.StatusConflict, wire.code == "InsufficientCapacity",
-		write && wire.status >= http.StatusInternalServerError:
+	case waiting, e.Status == http.StatusConflict, e.Code == "InsufficientCapacity",
+		write && e.Status >= http.StatusInternalServerError:
 		h.Set("X-Should-Retry", "false")
 	}
 }

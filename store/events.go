@@ -43,6 +43,17 @@ func (s events) List(ctx context.Context, deploymentID, after string, limit int6
 	return eventTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(0, limit), f.args...)
 }
 
+func (s events) Count(ctx context.Context, deploymentID string) (int64, error) {
+	return s.tx.number(ctx, "count events", "SELECT count(*) FROM events WHERE deployment_id = ?", deploymentID)
+}
+
+// After relies on ids being in order of time, as List does.
+func (s events) After(ctx context.Context, deploymentID string, number, limit int64) ([]berth.Event, error) {
+	var f filter
+	f.add("deployment_id = ?", deploymentID)
+	return eventTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(number, limit), f.args...)
+}
+
 func (s events) AppendAudit(ctx context.Context, a berth.Audit) error {
 	return auditTable.insert(ctx, s.tx, a)
 }

@@ -153,6 +153,17 @@ var lists = []promise{
 		}
 		s.same("events", seen, want)
 		s.same("audits", audits, want)
+		view(s, func(tx berth.Tx) (struct{}, error) {
+			count, err1 := tx.Events().Count(ctx, deploymentID)
+			s.same("count", count, int64(written))
+			none, err2 := tx.Events().Count(ctx, "dep_other")
+			s.same("count of another deployment", none, int64(0))
+			tail, err3 := tx.Events().After(ctx, deploymentID, 7, 2)
+			s.same("behind the first 7", ids(tail, eventName), want[7:9])
+			past, err4 := tx.Events().After(ctx, deploymentID, int64(written), 2)
+			s.same("behind all", len(past), 0)
+			return struct{}{}, first(err1, err2, err3, err4)
+		})
 	}},
 }
 
@@ -229,4 +240,5 @@ func ids[T any](list []T, id func(T) string) []string {
 }
 
 func deploymentName(d berth.Deployment) string { return d.ID }
+func eventName(e berth.Event) string           { return e.ID }
 func replicaName(r berth.Replica) string       { return r.ID }

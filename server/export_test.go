@@ -1,0 +1,7 @@
+package server
+
+// Bounds of event streams, for tests.
+const (
+	LongestSilence      = longestSilence
+	StreamsPerWorkspace = streamsPerWorkspace
+)
