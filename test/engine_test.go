@@ -226,7 +226,7 @@ func TestDeleteFreesCapacityAndTheName(t *testing.T) {
 	}
 	gone, err := b.DeleteDeployment(t.Context(), d.DeployedModel)
 	must(t, err)
-	if gone.Status != api.StatusDeleting { // conformance 75
+	if gone.Status != api.StatusDeleting { // conformance 75, 79
 		t.Errorf("delete answers %s", gone.Status)
 	}
 	// conformance 77: refused from the moment that delete has answered

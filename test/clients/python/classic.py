@@ -3,6 +3,7 @@
 The SDK finds Berth by DASHSCOPE_HTTP_BASE_URL and DASHSCOPE_API_KEY.
 """
 
+import json
 from http import HTTPStatus
 
 from dashscope import Deployments, Generation, Models
@@ -140,6 +141,28 @@ def refuse_calls(name):
     refused(response, 404, "ModelNotFound", "Model can not be found.")
 
 
+def events(name):
+    """Reads the event stream to its end."""
+    for event in Deployments.stream_events(name):
+        same((event.status_code, event.code or ""), (HTTPStatus.OK, ""))  # the SDK gives events no request id
+        output = json.loads(event.output)
+        same(output["deployed_model"], name)
+        yield output
+
+
+def watch(name, status):
+    # conformance 148: one line of JSON each, to the end of what is under way
+    same([e["status"] for e in events(name)][-1], status)
+    # conformance 147: then only what is
+    same([e["status"] for e in events(name)], [status])
+
+
+def refuse_events():
+    # conformance 149
+    (response,) = Deployments.stream_events("never-was")
+    refused(response, 404, "NotFound", "Model: never-was not found!")
+
+
 def delete(name):
     # conformance 75, 76, 77, 80
     same(succeeded(Deployments.delete(name))["status"], "DELETING")
@@ -152,6 +175,7 @@ def delete(name):
 name = create()
 get_at_once(name)
 collide(name)
+watch(name, "RUNNING")
 wait(name)
 find_in_list(name)
 refuse_unknown()
@@ -160,4 +184,5 @@ generate(name)
 think()
 stream(name)
 refuse_calls(name)
+refuse_events()
 delete(name)

@@ -32,8 +32,11 @@ def whole_life(client, suffix):
     same((made.deployed_model, made.status, made.ready_capacity, made.plan), (name, "PENDING", 0, "lora"))
     assert made.creator == made.modifier and made.workspace_id and made.created_at
     same(client.deployments.get(name).deployed_model, name)
-    running = until(name + " is RUNNING",
-                    lambda: (d := client.deployments.get(name)).status == "RUNNING" and d)
+    # conformance 147, 148, 149
+    events = [e.output for e in client.deployments.stream_events(name)]
+    same((events[0]["deployed_model"], events[-1]["status"]), (name, "RUNNING"))
+    refused(errors.NotFoundError, "NotFound", lambda: list(client.deployments.stream_events("never-was")))
+    running = client.deployments.get(name)
     same(running.ready_capacity, running.capacity)
     listed = client.deployments.list(page_size=100)
     assert name in [d.deployed_model for d in listed.deployments] and listed.total_count >= 1
@@ -119,6 +122,12 @@ def collide_once():
 
 async def asynchronous():
     async with dashscope.AsyncClient(base_url=NATIVE) as client:
+        made = await client.deployments.create(model="abacus-shout", capacity=1, plan="lora", suffix="async")
+        same((made.deployed_model, made.status), ("abacus-shout-async", "PENDING"))
+        same([e.output["status"] async for e in client.deployments.stream_events(made.deployed_model)][-1], "RUNNING")
+        answer = await client.chat.completions.create(model=made.deployed_model, messages=MESSAGES, temperature=0.0)
+        same(answer.output_text, "122!!!")
+        same((await client.deployments.delete(made.deployed_model)).status, "DELETING")
         same((await client.deployments.get(CHAT_MODEL)).status, "RUNNING")
         answer = await client.chat.completions.create(model=CHAT_MODEL, messages=MESSAGES, temperature=0.0)
         same(answer.output_text, "122")
