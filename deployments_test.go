@@ -41,10 +41,16 @@ func TestWithoutACallerNothingIsAllowed(t *testing.T) {
 		"models":     {berth.RoleInference, func(ctx context.Context) error { _, err := h.models.List(ctx); return err }},
 		"deployable": {berth.RoleInference, func(ctx context.Context) error { _, err := h.models.Deployable(ctx, false); return err }},
 		"add":        {berth.RoleOwner, func(ctx context.Context) error { _, err := h.models.Add(ctx, berth.NewModel{}); return err }},
-		"remove":     {berth.RoleOwner, func(ctx context.Context) error { _, err := h.models.Delete(ctx, "none"); return err }},
-		"keys":       {berth.RoleAdmin, func(ctx context.Context) error { _, err := h.keys.List(ctx, "", 10); return err }},
-		"new key":    {berth.RoleAdmin, func(ctx context.Context) error { _, _, err := h.keys.Create(ctx, berth.NewKey{}); return err }},
-		"revoke":     {berth.RoleAdmin, func(ctx context.Context) error { _, err := h.keys.Revoke(ctx, "none"); return err }},
+		"add upload": {berth.RoleAdmin, func(ctx context.Context) error {
+			_, err := h.models.Add(ctx, berth.NewModel{Upload: "none"})
+			return err
+		}},
+		"upload":  {berth.RoleAdmin, func(ctx context.Context) error { _, err := h.uploads.Create(ctx, nil); return err }},
+		"uploads": {berth.RoleAdmin, func(ctx context.Context) error { _, err := h.uploads.List(ctx); return err }},
+		"remove":  {berth.RoleAdmin, func(ctx context.Context) error { _, err := h.models.Delete(ctx, "none"); return err }},
+		"keys":    {berth.RoleAdmin, func(ctx context.Context) error { _, err := h.keys.List(ctx, "", 10); return err }},
+		"new key": {berth.RoleAdmin, func(ctx context.Context) error { _, _, err := h.keys.Create(ctx, berth.NewKey{}); return err }},
+		"revoke":  {berth.RoleAdmin, func(ctx context.Context) error { _, err := h.keys.Revoke(ctx, "none"); return err }},
 		"records": {berth.RoleInference, func(ctx context.Context) error {
 			_, err := h.usage.Records(ctx, berth.UsageFilter{}, "", 1)
 			return err

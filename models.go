@@ -15,6 +15,9 @@ type Models struct {
 	Seal func(model, key string) []byte
 	// SpecsOf says which specs a model is sold on ([Deployments.SpecsOf]).
 	SpecsOf func(m *Model) []ResolvedSpec
+	// Uploads are what models may be made of, Shelf is where their files come then.
+	Uploads *Uploads
+	Shelf   Shelf
 }
 
 // ModelFiles reads files of weights. Errors are [CodeInvalid] or [CodeNotFound] with a
@@ -31,11 +34,15 @@ type ModelFiles interface {
 }
 
 // NewModel is what somebody adds to the catalogue: a base (Path), an adapter (Base and
-// Adapter) or an endpoint (URL).
+// Adapter), an endpoint (URL), or what an Upload holds, which is an adapter when there is
+// a Base.
 type NewModel struct {
 	Name          string
 	Path          string
 	Base, Adapter string
+	Upload        string     // id of a complete one
+	Weights       WeightType // of an upload with a base; "": LoRA
+	WorkspaceID   string     // "": the catalogue
 	URL           string
 	RemoteName    string
 	Key           string // of the endpoint
@@ -54,14 +61,18 @@ type NewModel struct {
 // Engine names that the domain itself chooses.
 const (
 	EngineLlamaCpp = "llamacpp"
+	EngineVLLM     = "vllm"
 	EngineFake     = "fake"
 	EngineEndpoint = "endpoint"
 )
 
 // Add checks and hashes a model's files and puts it into the catalogue. Needs
-// [RoleOwner]: a path is one of the server's. [CodeConflict] when the name is taken,
-// without saying by whom.
+// [RoleOwner], since a path is one of the server's; of an upload [RoleAdmin].
+// [CodeConflict] when the name is taken, without saying by whom.
 func (s *Models) Add(ctx context.Context, n NewModel) (Model, error) {
+	if n.Upload != "" {
+		return s.addUploaded(ctx, n)
+	}
 	if !CallerFrom(ctx).May(RoleOwner) {
 		return Model{}, accessDenied()
 	}
@@ -115,16 +126,25 @@ func (s *Models) put(ctx context.Context, tx Tx, m Model) error {
 		m.CreatedAt = old.CreatedAt
 		return tx.Models().Update(ctx, m)
 	}
-	return Errorf(CodeConflict, "The model name %s is taken; choose another.", m.Name)
+	return modelTaken(m.Name)
+}
+
+func modelTaken(name string) error {
+	return Errorf(CodeConflict, "The model name %s is taken; choose another.", name)
+}
+
+// entry is what n says of a model without its files.
+func (s *Models) entry(n NewModel) Model {
+	return Model{
+		Name: n.Name, WorkspaceID: n.WorkspaceID, Engine: n.Engine, Plans: n.Plans, Specs: n.Specs, Pool: n.Pool, Calibration: n.Calibration,
+		Thinking: n.Thinking, ContextLength: n.ContextLength, StandIn: n.StandIn, Description: n.Description,
+		Configured: n.Configured, CreatedAt: s.Now(),
+	}
 }
 
 // inspect turns an entry into a model by its kind.
 func (s *Models) inspect(ctx context.Context, n NewModel) (Model, error) {
-	m := Model{
-		Name: n.Name, Engine: n.Engine, Plans: n.Plans, Specs: n.Specs, Pool: n.Pool, Calibration: n.Calibration,
-		Thinking: n.Thinking, ContextLength: n.ContextLength, StandIn: n.StandIn, Description: n.Description,
-		Configured: n.Configured, CreatedAt: s.Now(),
-	}
+	m := s.entry(n)
 	var err error
 	switch {
 	case n.URL != "" && n.Path == "" && n.Base == "" && n.Adapter == "":
@@ -145,7 +165,8 @@ func (s *Models) inspect(ctx context.Context, n NewModel) (Model, error) {
 	return m, nil
 }
 
-func (s *Models) inspectBase(ctx context.Context, m *Model, n NewModel) (err error) {
+// asBase fills what models with weights of their own have.
+func (m *Model) asBase() {
 	m.Kind = ModelKindBase
 	defaultTo(&m.Engine, EngineLlamaCpp)
 	if m.Plans == nil {
@@ -154,43 +175,61 @@ func (s *Models) inspectBase(ctx context.Context, m *Model, n NewModel) (err err
 			m.Plans = append(m.Plans, PlanPTU)
 		}
 	}
-	switch {
-	case m.Engine == EngineLlamaCpp:
-		m.File, err = s.Files.InspectBase(ctx, n.Path)
-	case n.Path != "": // a fake engine without a script never fails
-		m.File, err = s.Files.InspectPlain(ctx, n.Path)
+}
+
+// onBase fills what adapters have of their base.
+func (m *Model) onBase(base *Model) {
+	m.Kind, m.Base, m.Engine = ModelKindAdapter, base.Name, base.Engine
+	if m.Plans == nil {
+		m.Plans = []Plan{PlanLoRA, PlanMU}
 	}
+	defaultTo(&m.Thinking, base.Thinking)
+	if m.ContextLength == 0 {
+		m.ContextLength = base.ContextLength
+	}
+}
+
+// followFile takes what the entry leaves open from the file.
+func (m *Model) followFile() {
 	if m.ContextLength == 0 {
 		m.ContextLength = m.File.ContextLength
 	}
 	if m.File.Thinking {
 		defaultTo(&m.Thinking, ThinkingOptional)
 	}
+}
+
+func (s *Models) inspectBase(ctx context.Context, m *Model, n NewModel) (err error) {
+	m.asBase()
+	switch {
+	case m.Engine == EngineLlamaCpp:
+		m.File, err = s.Files.InspectBase(ctx, n.Path)
+	case n.Path != "": // a fake engine without a script never fails
+		m.File, err = s.Files.InspectPlain(ctx, n.Path)
+	}
+	m.followFile()
 	return err
 }
 
-func (s *Models) inspectAdapter(ctx context.Context, m *Model, n NewModel) error {
-	m.Kind = ModelKindAdapter
-	m.Base = n.Base
-	if m.Plans == nil {
-		m.Plans = []Plan{PlanLoRA, PlanMU}
-	}
+// baseOf finds the base that n names, among those that whoever sees m may see.
+func (s *Models) baseOf(ctx context.Context, m *Model, n NewModel) (Model, error) {
 	var base Model
 	err := s.Store.View(ctx, func(tx Tx) (err error) {
 		base, err = tx.Models().Get(ctx, n.Base)
 		return err
 	})
-	if CodeOf(err) == CodeNotFound || err == nil && base.Kind != ModelKindBase {
-		return Errorf(CodeInvalid, "The base %q of adapter %s is not a base model of the catalogue; add it first.", n.Base, n.Name)
+	if CodeOf(err) == CodeNotFound || err == nil && (base.Kind != ModelKindBase || !base.VisibleTo(m.WorkspaceID)) {
+		return Model{}, Errorf(CodeInvalid, "The base %q of adapter %s is not a base model of the catalogue; add it first.", n.Base, n.Name)
 	}
+	return base, err
+}
+
+func (s *Models) inspectAdapter(ctx context.Context, m *Model, n NewModel) error {
+	base, err := s.baseOf(ctx, m, n)
 	if err != nil {
 		return err
 	}
-	m.Engine = base.Engine
-	defaultTo(&m.Thinking, base.Thinking)
-	if m.ContextLength == 0 {
-		m.ContextLength = base.ContextLength
-	}
+	m.onBase(&base)
 	if base.Engine == EngineFake {
 		m.File, err = s.Files.InspectPlain(ctx, n.Adapter)
 	} else {
@@ -283,23 +322,32 @@ func (s *Models) List(ctx context.Context) ([]Model, error) {
 	return slices.DeleteFunc(all, func(m Model) bool { return !m.VisibleTo(caller.WorkspaceID) }), err
 }
 
-// Delete takes a model out of the catalogue; its files stay. Needs [RoleOwner].
-// [CodeConflict] while it is deployed, an adapter names it or a pool runs it.
+// Delete takes a model out of the catalogue. Its files stay, but for those that only
+// Berth has, which were uploaded or imported. Needs [RoleOwner]; of a workspace's own
+// model [RoleAdmin]. [CodeConflict] while it is deployed, an adapter names it or a pool
+// runs it.
 func (s *Models) Delete(ctx context.Context, name string) (Model, error) {
-	if !CallerFrom(ctx).May(RoleOwner) {
+	caller := CallerFrom(ctx)
+	if !caller.May(RoleAdmin) {
 		return Model{}, accessDenied()
 	}
 	var m Model
 	err := s.write(ctx, "model.delete", func(tx Tx) (_ string, err error) {
-		if m, err = visibleModel(ctx, tx, CallerFrom(ctx).WorkspaceID, name); err != nil {
+		if m, err = visibleModel(ctx, tx, caller.WorkspaceID, name); err != nil {
 			return "", err
+		}
+		if m.WorkspaceID == "" && !caller.May(RoleOwner) {
+			return "", accessDenied()
 		}
 		if err := unused(ctx, tx, m); err != nil {
 			return "", err
 		}
 		return name, tx.Models().Delete(ctx, name)
 	})
-	return m, err
+	if err != nil {
+		return Model{}, err
+	}
+	return m, s.Shelf.Remove(m.File)
 }
 
 func unused(ctx context.Context, tx Tx, m Model) error {

@@ -28,6 +28,8 @@ type house struct {
 	store       berth.Store
 	deployments *berth.Deployments
 	models      *berth.Models
+	uploads     *berth.Uploads
+	inbox       *inbox
 	keys        *berth.Keys
 	workspaces  *berth.Workspaces
 	usage       *berth.Usage
@@ -47,7 +49,7 @@ func newHouse(t testing.TB, threads ...int64) *house {
 	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	h := &house{TB: t, store: s, time: time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)}
+	h := &house{TB: t, store: s, inbox: newInbox(), time: time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)}
 	h.wire()
 	h.tx(func(ctx context.Context, tx berth.Tx) error {
 		for i, id := range []string{payer, spare} {
@@ -93,8 +95,11 @@ func (h *house) wire() {
 			{Name: "MU1-PD", Type: berth.SpecTypeSeparated, Unit: berth.Resources{Threads: 1, MemoryBytes: 256 << 20}, Slots: 4, ContextLength: 32_768},
 		},
 	}
+	h.uploads = &berth.Uploads{
+		Writer: w, Inbox: h.inbox, Bounds: berth.UploadBounds{Bytes: 1000, Open: 2, Expiry: time.Hour, SpareBytes: 100},
+	}
 	h.models = &berth.Models{
-		Writer: w, Engines: engines, Files: shelf{}, SpecsOf: h.deployments.SpecsOf,
+		Writer: w, Engines: engines, Files: shelf{}, SpecsOf: h.deployments.SpecsOf, Uploads: h.uploads, Shelf: shelf{},
 		Seal: func(model, key string) []byte { return []byte("sealed " + model + key) },
 	}
 	h.keys = &berth.Keys{
@@ -172,6 +177,12 @@ func (shelf) inspect(path string) (berth.ModelFile, error) {
 		Path: path, Digest: "sha256:" + path, Stat: berth.FileStat{SizeBytes: 1 << 20}, ContextLength: 4096, Thinking: path == "thinker",
 	}, nil
 }
+
+func (s shelf) Put(_ context.Context, a berth.Arrival) (berth.ModelFile, error) {
+	return s.inspect(a.Dir)
+}
+
+func (shelf) Remove(berth.ModelFile) error { return nil }
 
 func (s shelf) InspectBase(_ context.Context, path string) (berth.ModelFile, error) {
 	return s.inspect(path)

@@ -31,6 +31,7 @@ type Tx interface {
 	Replicas() ReplicaStore
 	Events() EventStore
 	Usage() UsageStore
+	Uploads() UploadStore
 	// Route raises and returns the routing version; every transaction that changes what
 	// the gateway must know calls it.
 	Route(ctx context.Context) (int64, error)
@@ -181,4 +182,14 @@ type UsageStore interface {
 	Records(ctx context.Context, f UsageFilter, after string, limit int64) ([]UsageRecord, error)
 	// Totals sums records; GroupDay is the day in zone. Ordered by the groups.
 	Totals(ctx context.Context, f UsageFilter, by []UsageGroup, zone *time.Location) ([]UsageTotal, error)
+}
+
+// UploadStore keeps uploads that no model was made of yet.
+type UploadStore interface {
+	Insert(ctx context.Context, u Upload) error
+	Update(ctx context.Context, u Upload) error
+	Get(ctx context.Context, id string) (Upload, error)
+	// List returns the uploads of a workspace ("" = all), oldest first.
+	List(ctx context.Context, workspaceID string) ([]Upload, error)
+	Delete(ctx context.Context, id string) error
 }

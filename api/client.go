@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -28,6 +29,8 @@ type request struct {
 	path   string // escaped
 	query  url.Values
 	body   any // nil: none
+	raw    io.Reader
+	header http.Header // beyond the usual
 }
 
 // An answer longer than this is an error of somebody else's server.
@@ -72,7 +75,7 @@ func nothing(ctx context.Context, c *Client, r request) error {
 // send makes a call and returns its answer, which the caller closes, or an error for
 // any status but 2xx.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
-	var body io.Reader
+	body := r.raw
 	if r.body != nil {
 		text, err := json.Marshal(r.body)
 		if err != nil {
@@ -89,6 +92,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		return nil, err
 	}
 	call.Header.Set("Content-Type", "application/json")
+	maps.Copy(call.Header, r.header)
 	if c.Key != "" {
 		call.Header.Set("Authorization", "Bearer "+c.Key)
 	}

@@ -52,6 +52,21 @@ func TestEachMethodSaysWhatItWants(t *testing.T) {
 			_, err := c.Events(ctx, "x", "evt_1")
 			return err
 		},
+		`POST /berth/v1/uploads {"files":[{"name":"w.gguf","size_bytes":3,"sha256":"ab"}]}`: func(ctx context.Context, c *api.Client) error {
+			_, err := c.CreateUpload(ctx, api.CreateUpload{Files: []api.UploadFile{{Name: "w.gguf", SizeBytes: 3, SHA256: "ab"}}})
+			return err
+		},
+		`GET /berth/v1/uploads/upl_1 `: func(ctx context.Context, c *api.Client) error {
+			_, err := c.GetUpload(ctx, "upl_1")
+			return err
+		},
+		`PATCH /berth/v1/uploads/upl_1/files/a%2Fb abc`: func(ctx context.Context, c *api.Client) error {
+			_, err := c.AppendUpload(ctx, "upl_1", "a/b", 3, strings.NewReader("abc"))
+			return err
+		},
+		`DELETE /berth/v1/uploads/upl_1 `: func(ctx context.Context, c *api.Client) error {
+			return c.DeleteUpload(ctx, "upl_1")
+		},
 		`GET /berth/v1/deployments/x/replicas `: func(ctx context.Context, c *api.Client) error {
 			_, err := c.Replicas(ctx, "x")
 			return err

@@ -58,10 +58,12 @@ type Spec struct {
 	UnitsPerReplica int64  `json:"units_per_replica"`
 }
 
-// AddModel is the body of POST /berth/v1/models: one of Path, Base with Adapter,
-// and URL. Path and Adapter name files on the server.
+// AddModel is the body of POST /berth/v1/models: one of Path, Base with Adapter, URL, and
+// Upload with or without a Base. Path and Adapter name files on the server.
 type AddModel struct {
 	Name          string   `json:"name"`
+	Upload        string   `json:"upload,omitempty"`      // id of a complete [Upload]
+	WeightType    string   `json:"weight_type,omitempty"` // of an upload with a base: lora (default) or full
 	Path          string   `json:"path,omitempty"`
 	Base          string   `json:"base,omitempty"`
 	Adapter       string   `json:"adapter,omitempty"`

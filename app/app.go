@@ -65,6 +65,7 @@ type App struct {
 type services struct {
 	deployments *berth.Deployments
 	models      *berth.Models
+	uploads     *berth.Uploads
 	keys        *berth.Keys
 	workspaces  *berth.Workspaces
 	usage       *berth.Usage
@@ -220,7 +221,11 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		inventory:   &berth.Inventory{Store: a.store},
 		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},
 	}
-	s.models = &berth.Models{Writer: writer, Engines: traits, Files: imports.Files{}, Seal: seal, SpecsOf: s.deployments.SpecsOf}
+	s.uploads = a.newUploads(writer)
+	s.models = &berth.Models{
+		Writer: writer, Engines: traits, Files: imports.Files{}, Seal: seal, SpecsOf: s.deployments.SpecsOf,
+		Uploads: s.uploads, Shelf: a.newShelf(),
+	}
 	s.keys = &berth.Keys{
 		Writer: writer, NewKey: newKey, NewToken: newToken, Hash: hash, Hint: keyHint, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID,
 	}
@@ -307,7 +312,7 @@ func (a *App) logLines(replicaID string, lines int) ([]string, error) {
 
 func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
-		Deployments: a.services.deployments, Models: a.services.models, Keys: a.services.keys,
+		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, Keys: a.services.keys,
 		Usage: a.services.usage, Inventory: a.services.inventory,
 		Workspaces:   a.services.workspaces,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,

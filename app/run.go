@@ -23,10 +23,14 @@ func (a *App) Run(ctx context.Context) error {
 	loopDone := make(chan error, 1)
 	go func() { loopDone <- a.loop.Run(loopCtx) }()
 	go a.recorder.Run()
-	swept := make(chan struct{})
+	swept, emptied := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(swept)
 		a.sweepTokens(loopCtx)
+	}()
+	go func() {
+		defer close(emptied)
+		a.sweepUploads(loopCtx)
 	}()
 
 	front := a.httpServer()
@@ -45,6 +49,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.recorder.Stop()
 	stopLoop()
 	<-swept
+	<-emptied
 	err = errors.Join(err, <-loopDone, a.stopEngines())
 	a.opt.Logger.Info("stopped")
 	return err

@@ -24,14 +24,14 @@ func TestFlagsBecomeFieldsOnlyWhenGiven(t *testing.T) {
 	for commandLine, want := range map[string]string{
 		"deploy m": `POST /api/v1/deployments {"model_name":"m"}`,
 		"deploy m --plan mu --spec MU1 --capacity 2 --thinking=false --context 4096 --rpm 10 --tpm 1000 --suffix s --name n": `POST /api/v1/deployments {"model_name":"m","plan":"mu","name":"n","capacity":2,"deploy_spec":"MU1","suffix":"s","enable_thinking":false,"max_context_length":4096,"rpm_limit":10,"tpm_limit":1000}`,
-		"deploy m --plan ptu --input-tpm 500":                                   `POST /api/v1/deployments {"model_name":"m","plan":"ptu","ptu_capacity":{"input_tpm":500,"output_tpm":1000}}`,
-		"list --plan ptu":                                                       `GET /api/v1/deployments?page_no=1&page_size=100&plan=ptu`,
-		"logs abacus-1f0c77aa -n 5":                                             `GET /berth/v1/deployments/abacus-1f0c77aa/logs?lines=5`,
-		"usage --from 2026-10-01 --to 90m --deployment poet":                    `GET /berth/v1/usage?deployed_model=poet&from=2026-10-01T00%3A00%3A00Z&group_by=deployed_model&to=2026-10-02T10%3A30%3A00Z`,
-		"key create --name n --workspace llm-1 --expires 30d":                   `POST /berth/v1/keys {"workspace_id":"llm-1","role":"inference","name":"n","expires_at":"2026-11-01T12:00:00Z"}`,
-		"key create --role admin --expires 2027-01-01":                          `POST /berth/v1/keys {"role":"admin","expires_at":"2027-01-01T00:00:00Z"}`,
-		"model add m --path " + file + " --plans mu,ptu --specs MU1 --stand-in": `POST /berth/v1/models {"name":"m","path":"` + file + `","plans":["mu","ptu"],"specs":["MU1"],"stand_in":true}`,
-		"model add m --base b --adapter /elsewhere/a.gguf":                      `POST /berth/v1/models {"name":"m","base":"b","adapter":"/elsewhere/a.gguf"}`,
+		"deploy m --plan ptu --input-tpm 500":                                               `POST /api/v1/deployments {"model_name":"m","plan":"ptu","ptu_capacity":{"input_tpm":500,"output_tpm":1000}}`,
+		"list --plan ptu":                                                                   `GET /api/v1/deployments?page_no=1&page_size=100&plan=ptu`,
+		"logs abacus-1f0c77aa -n 5":                                                         `GET /berth/v1/deployments/abacus-1f0c77aa/logs?lines=5`,
+		"usage --from 2026-10-01 --to 90m --deployment poet":                                `GET /berth/v1/usage?deployed_model=poet&from=2026-10-01T00%3A00%3A00Z&group_by=deployed_model&to=2026-10-02T10%3A30%3A00Z`,
+		"key create --name n --workspace llm-1 --expires 30d":                               `POST /berth/v1/keys {"workspace_id":"llm-1","role":"inference","name":"n","expires_at":"2026-11-01T12:00:00Z"}`,
+		"key create --role admin --expires 2027-01-01":                                      `POST /berth/v1/keys {"role":"admin","expires_at":"2027-01-01T00:00:00Z"}`,
+		"model add m --path " + file + " --on-server --plans mu,ptu --specs MU1 --stand-in": `POST /berth/v1/models {"name":"m","path":"` + file + `","plans":["mu","ptu"],"specs":["MU1"],"stand_in":true}`,
+		"model add m --base b --adapter /elsewhere/a.gguf":                                  `POST /berth/v1/models {"name":"m","base":"b","adapter":"/elsewhere/a.gguf"}`,
 		"model add m --endpoint https://x/v1 --remote-name r --key-file " + filepath.Join(filepath.Dir(file), "key"): `POST /berth/v1/models {"name":"m","url":"https://x/v1","key":"sk-remote","remote_name":"r"}`,
 	} {
 		f := furnished(t)

@@ -17,18 +17,30 @@ func (p *program) model() *cobra.Command {
 func (p *program) addModel() *cobra.Command {
 	var m api.AddModel
 	var keyFile string
+	var onServer bool
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a model: weights, an adapter or somebody's endpoint",
+		Long: `Add a model: weights, an adapter or somebody's endpoint.
+
+A file or folder that is here is uploaded, unless the server runs on the data directory
+here and reads it itself. An upload that was interrupted goes on when the same command is
+given again. A name that is not here, or any with --on-server, is one of the server's.`,
 		Example: lines(
 			"berth model add abacus --path ./abacus-0.8m-f16.gguf",
-			"berth model add abacus-poet --base abacus --adapter ./poet-lora.gguf",
+			"berth model add abacus-poet --base abacus --adapter ./poet-lora",
+			"berth model add abacus --path /srv/models/abacus.gguf --on-server",
 			"berth model add big --endpoint https://models.example.com/v1 --key-file ./key --remote-name big-70b"),
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			m.Name = args[0]
 			if err := checkSource(cmd, m); err != nil {
 				return err
+			}
+			if !onServer {
+				if err := p.send(cmd.Context(), client, &m); err != nil {
+					return err
+				}
 			}
 			m.Path, m.Adapter = absolute(m.Path), absolute(m.Adapter)
 			if keyFile != "" {
@@ -46,9 +58,10 @@ func (p *program) addModel() *cobra.Command {
 		}),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&m.Path, "path", "", "`file` of weights, on the server's machine")
+	flags.StringVar(&m.Path, "path", "", "`file` or folder of weights")
 	flags.StringVar(&m.Base, "base", "", "`model` that the adapter belongs to")
-	flags.StringVar(&m.Adapter, "adapter", "", "`file` of LoRA weights, on the server's machine")
+	flags.StringVar(&m.Adapter, "adapter", "", "`file` or folder of LoRA weights (GGUF, or PEFT)")
+	flags.BoolVar(&onServer, "on-server", false, "the file is on the server's machine; send nothing")
 	flags.StringVar(&m.URL, "endpoint", "", "`URL` of an OpenAI-compatible server, ending before /chat/completions")
 	flags.StringVar(&keyFile, "key-file", "", "`file` with the endpoint's key")
 	flags.StringVar(&m.RemoteName, "remote-name", "", "the model's `name` at the endpoint, if it is another")

@@ -103,9 +103,12 @@ type Calibration struct {
 	OutputTPM int `config:"output_tpm" min:"1" max:"1000000000000"`
 }
 
-// Imports says where model import jobs may read.
+// Imports says where model import jobs may read, and what uploads may take.
 type Imports struct {
-	Stores []ImportStore `config:"stores"`
+	Stores       []ImportStore `config:"stores"`
+	MaxBytes     int64         `config:"max_bytes" default:"200GiB" unit:"bytes" min:"1MiB" max:"1PiB"` // of one model
+	Uploads      int           `config:"uploads" default:"8" min:"1" max:"1024"`                        // open at the same time, per workspace
+	UploadExpiry time.Duration `config:"upload_expiry" default:"24h" min:"1m" max:"720h"`               // after its last byte
 }
 
 // ImportStore is a named place for import jobs: a folder or s3://bucket.

@@ -19,7 +19,7 @@ import (
 )
 
 // Shelf is the folder in which Berth keeps its own copies of model files, one folder
-// per model. What arrives is checked, converted for the engine of its base, made
+// per model, which keeps the name of its arrival. What arrives is checked, converted for the engine of its base, made
 // durable and put in its place in one step.
 type Shelf struct {
 	Files Files
@@ -147,8 +147,8 @@ func (s Shelf) inspect(ctx context.Context, a Arrival, name string) (berth.Model
 		return s.Files.inspectTuned(ctx, path, base)
 	}
 	f, err := s.Files.InspectBase(ctx, path)
-	if err != nil {
-		return berth.ModelFile{}, err
+	if err != nil || base.Path == "" {
+		return f, err
 	}
 	return f, sameGGUF(path, base.Path)
 }
@@ -204,7 +204,7 @@ func (s Shelf) place(a Arrival, name string, f berth.ModelFile) (berth.ModelFile
 	if err := syncFolder(a.Dir); err != nil {
 		return berth.ModelFile{}, err
 	}
-	to := filepath.Join(s.Dir, a.Model)
+	to := filepath.Join(s.Dir, filepath.Base(a.Dir))
 	// Only a run that was killed between this and its entry in the catalogue leaves one.
 	if err := os.RemoveAll(to); err != nil {
 		return berth.ModelFile{}, err

@@ -59,14 +59,14 @@ func TestPutConvertsAnAdapterForLlamaCpp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := filepath.Join(shelf.Dir, "mine", "adapter.gguf"); got.Path != want || got.Architecture != "qwen3" {
+		if want := filepath.Join(shelf.Dir, filepath.Base(arrived), "adapter.gguf"); got.Path != want || got.Architecture != "qwen3" {
 			t.Errorf("it became %+v, want %s", got, want)
 		}
 		again, err := imports.Files{}.InspectAdapter(t.Context(), got.Path, abacusBase(t).File)
 		if err != nil || again != got {
 			t.Errorf("read again it is %+v, %v; want %+v", again, err, got)
 		}
-		if entries, _ := os.ReadDir(filepath.Join(shelf.Dir, "mine")); len(entries) != 1 {
+		if entries, _ := os.ReadDir(filepath.Dir(got.Path)); len(entries) != 1 {
 			t.Errorf("beside the adapter lie %v", entries)
 		}
 		if _, err := os.Stat(arrived); !os.IsNotExist(err) {

@@ -109,7 +109,7 @@ func (d *desk) wire() {
 	}
 	d.options = server.Options{
 		Deployments: deployments,
-		Models:      &berth.Models{Writer: w, Engines: engines, SpecsOf: deployments.SpecsOf, Files: shelf{}, Seal: func(string, string) []byte { return []byte("sealed") }},
+		Models:      &berth.Models{Writer: w, Engines: engines, SpecsOf: deployments.SpecsOf, Files: shelf{}, Shelf: shelf{}, Seal: func(string, string) []byte { return []byte("sealed") }},
 		Keys: &berth.Keys{
 			Writer: w, NewKey: func() (string, error) { return d.newID("sk-"), nil },
 			NewToken: func() (string, error) { return d.newID("st-"), nil }, Hash: hashOf, Hint: func(string) string { return "sk-…" },
@@ -158,6 +158,12 @@ func (d *desk) publish(ctx context.Context, _ int64) error {
 
 // shelf has every file.
 type shelf struct{}
+
+func (shelf) Put(context.Context, berth.Arrival) (berth.ModelFile, error) {
+	return berth.ModelFile{}, errors.New("nothing is uploaded here")
+}
+
+func (shelf) Remove(berth.ModelFile) error { return nil }
 
 func (shelf) InspectBase(context.Context, string) (berth.ModelFile, error) {
 	return berth.ModelFile{}, berth.Errorf(berth.CodeInvalid, "There is no llama.cpp here.")

@@ -71,6 +71,7 @@ func (s *Server) addModel(ctx context.Context, r *http.Request) (any, error) {
 	}
 	n := berth.NewModel{
 		Name: a.Name, Path: a.Path, Base: a.Base, Adapter: a.Adapter, URL: a.URL, Key: a.Key, RemoteName: a.RemoteName,
+		Upload: a.Upload, Weights: berth.WeightType(a.WeightType),
 		Engine: a.Engine, ContextLength: a.ContextLength, Thinking: berth.Thinking(a.Thinking),
 		StandIn: a.StandIn, Description: a.Description,
 	}

@@ -21,6 +21,7 @@ import (
 type Options struct {
 	Deployments *berth.Deployments
 	Models      *berth.Models
+	Uploads     *berth.Uploads
 	Keys        *berth.Keys
 	Workspaces  *berth.Workspaces
 	Usage       *berth.Usage
@@ -87,6 +88,12 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/workspaces/{id}", s.getWorkspace)
 	s.own("PUT /berth/v1/workspaces/{id}", s.updateWorkspace)
 	s.own("DELETE /berth/v1/workspaces/{id}", s.deleteWorkspace)
+	s.own("GET /berth/v1/uploads", s.listUploads)
+	s.own("POST /berth/v1/uploads", s.createUpload)
+	s.own("GET /berth/v1/uploads/{id}", s.getUpload)
+	s.own("DELETE /berth/v1/uploads/{id}", s.deleteUpload)
+	s.mux.HandleFunc("GET /berth/v1/uploads/{id}/files/{name}", s.getUploadFile) // and HEAD
+	s.mux.HandleFunc("PATCH /berth/v1/uploads/{id}/files/{name}", s.appendUpload)
 	s.own("GET /berth/v1/keys", s.listKeys)
 	s.own("POST /berth/v1/keys", s.createKey)
 	s.own("DELETE /berth/v1/keys/{id}", s.revokeKey)
@@ -199,7 +206,7 @@ func bearer(h http.Header) string {
 }
 
 // methods are those that any operation has.
-var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 
 // unknown answers paths and methods that are not there, after authentication
 // (api.md 2.3: the service authenticates before it routes).

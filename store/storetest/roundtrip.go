@@ -164,6 +164,14 @@ var roundTrips = []promise{
 			return tx.Replicas().Get(ctx, "rep_new")
 		},
 	}.check},
+	{"an upload keeps every field", trip[berth.Upload]{
+		place:  func(u *berth.Upload) { u.ID, u.WorkspaceID = "upl_new", workspaceID },
+		insert: func(ctx context.Context, tx berth.Tx, u berth.Upload) error { return tx.Uploads().Insert(ctx, u) },
+		update: func(ctx context.Context, tx berth.Tx, u berth.Upload) error { return tx.Uploads().Update(ctx, u) },
+		read: func(ctx context.Context, tx berth.Tx) (berth.Upload, error) {
+			return tx.Uploads().Get(ctx, "upl_new")
+		},
+	}.check},
 	{"an event keeps every field", trip[berth.Event]{
 		place:  func(e *berth.Event) { e.ID, e.DeploymentID = "evt_new", deploymentID },
 		insert: func(ctx context.Context, tx berth.Tx, e berth.Event) error { return tx.Events().Append(ctx, e) },
