@@ -73,9 +73,13 @@ func (b *sale) checkPrivilege() (err error) {
 		return err
 	}
 	if !b.workspace.MayDeploy(&b.model) {
-		return Errorf(CodeForbidden, "Workspace %s does not have deployment privilege for model %s", b.workspace.ID, b.model.Name)
+		return noPrivilege(b.workspace, b.model)
 	}
 	return nil
+}
+
+func noPrivilege(w Workspace, m Model) error {
+	return Errorf(CodeForbidden, "Workspace %s does not have deployment privilege for model %s", w.ID, m.Name)
 }
 
 // checkCount refuses a deployment beyond the number that the workspace may have (api.md

@@ -19,6 +19,7 @@ const (
 	CodeNotFound        Code = "not_found"        // no such thing, or not visible to the caller
 	CodeConflict        Code = "conflict"         // the name is taken
 	CodeUnsupported     Code = "unsupported"      // the operation does not fit the object's plan or state
+	CodeDenied          Code = "denied"           // the object's state does not allow it yet
 	CodeNoCapacity      Code = "no_capacity"      // the hardware for a purchase is not free
 	CodeUnavailable     Code = "unavailable"      // exists, cannot serve now
 	CodeThrottled       Code = "throttled"        // a bound of ours was reached

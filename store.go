@@ -32,6 +32,7 @@ type Tx interface {
 	Events() EventStore
 	Usage() UsageStore
 	Uploads() UploadStore
+	Imports() ImportJobStore
 	// Route raises and returns the routing version; every transaction that changes what
 	// the gateway must know calls it.
 	Route(ctx context.Context) (int64, error)

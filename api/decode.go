@@ -60,6 +60,33 @@ func DecodeCreate(body []byte) (CreateDeployment, error) {
 	return c, nil
 }
 
+// DecodeImport reads the body of an import as leniently as [DecodeCreate].
+func DecodeImport(body []byte) (CreateImport, error) {
+	fields, ok := parseObject(body)
+	if !ok {
+		return CreateImport{}, &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
+	}
+	var err error
+	o := object{fields: fields, err: &err}
+	c := CreateImport{
+		ModelName:   o.text("model_name"),
+		DisplayName: o.text("display_name"),
+		Source:      o.text("source"),
+		WeightType:  o.text("weight_type"),
+	}
+	if raw := o.raw("storage_info"); raw != nil {
+		inner := object{prefix: "storage_info.", err: &err}
+		if inner.fields, ok = parseObject(raw); !ok {
+			o.refuse("storage_info", raw, "an object")
+		}
+		c.StorageInfo = StorageInfo{BucketName: inner.text("bucket_name"), ObjectKey: inner.text("object_key")}
+	}
+	if err != nil {
+		return CreateImport{}, err
+	}
+	return c, nil
+}
+
 // object reads typed fields out of one JSON object; the first mistake stays in err,
 // which nested objects share.
 type object struct {

@@ -57,8 +57,11 @@ type App struct {
 	services services
 	listener net.Listener
 	prober   *http.Client
-	ownerKey string        // of a first start
-	stopping chan struct{} // closed when a stop begins
+	importer *imports.Worker
+	// storeHTTP reaches object stores.
+	storeHTTP *http.Transport
+	ownerKey  string        // of a first start
+	stopping  chan struct{} // closed when a stop begins
 }
 
 // services are the domain's.
@@ -70,6 +73,7 @@ type services struct {
 	workspaces  *berth.Workspaces
 	usage       *berth.Usage
 	inventory   *berth.Inventory
+	imports     *berth.Imports
 }
 
 // New opens the data directory and the store, takes the lock and the port, and loads
@@ -162,7 +166,9 @@ func (a *App) wire() error {
 	a.loop = a.newLoop(drivers)
 	a.routing.address = a.loop.Address
 	a.services = a.newServices(drivers, hash, func(model, key string) []byte { return box.Seal([]byte(key), model) })
-	return nil
+	a.storeHTTP = newStoreTransport()
+	a.services.imports, a.importer, err = a.newImports(a.services.models.Writer, a.services.models)
+	return err
 }
 
 func (a *App) newRunner(drivers map[string]engine.Driver) engine.Runner {
@@ -223,7 +229,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 	}
 	s.uploads = a.newUploads(writer)
 	s.models = &berth.Models{
-		Writer: writer, Engines: traits, Files: imports.Files{}, Seal: seal, SpecsOf: s.deployments.SpecsOf,
+		Writer: writer, Engines: traits, Files: a.modelFiles(), Seal: seal, SpecsOf: s.deployments.SpecsOf,
 		Uploads: s.uploads, Shelf: a.newShelf(),
 	}
 	s.keys = &berth.Keys{
@@ -259,7 +265,10 @@ func (a *App) prepare(ctx context.Context) error {
 	if err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Nodes().Put(ctx, node) }); err != nil {
 		return err
 	}
-	return a.addConfiguredModels(ctx)
+	if err := a.addConfiguredModels(ctx); err != nil {
+		return err
+	}
+	return a.sweepShelf(ctx)
 }
 
 // Close gives back what New took. It is complete when it returns and may be called
@@ -276,6 +285,9 @@ func (a *App) Close() error {
 	}
 	if a.prober != nil {
 		a.prober.CloseIdleConnections()
+	}
+	if a.storeHTTP != nil {
+		a.storeHTTP.CloseIdleConnections()
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
@@ -313,7 +325,7 @@ func (a *App) logLines(replicaID string, lines int) ([]string, error) {
 func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, Keys: a.services.keys,
-		Usage: a.services.usage, Inventory: a.services.inventory,
+		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports,
 		Workspaces:   a.services.workspaces,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Logs:   a.logLines,

@@ -61,7 +61,7 @@ func (a *App) addConfiguredModels(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := knownFiles{byPath: map[string]berth.ModelFile{}}
+	known := knownFiles{Files: a.modelFiles(), byPath: map[string]berth.ModelFile{}}
 	for _, m := range before {
 		if m.Kind == berth.ModelKindBase && m.File.Architecture != "" { // its header was read
 			known.byPath[m.File.Path] = m.File

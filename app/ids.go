@@ -23,13 +23,19 @@ func newToken() (string, error) { return secret.NewToken(rand.Reader), nil }
 func keyHint(key string) string { return secret.Hint(key) }
 
 // newWorkspaceID returns llm- and 8 characters (api.md 2.1).
-func newWorkspaceID() string {
+func newWorkspaceID() string { return "llm-" + letters(8) }
+
+// newNameSuffix returns the end of an imported model's name (api.md 8.1).
+func newNameSuffix() string { return letters(4) }
+
+// letters returns n random lower-case letters and digits.
+func letters(n int) string {
 	const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
-	id := make([]byte, 8)
-	for i, b := range random(8) {
-		id[i] = alphabet[int(b)%len(alphabet)]
+	text := make([]byte, n)
+	for i, b := range random(n) {
+		text[i] = alphabet[int(b)%len(alphabet)]
 	}
-	return "llm-" + string(id)
+	return string(text)
 }
 
 // newAccountID returns 16 digits, as account UIDs are (api.md 2.2).

@@ -32,6 +32,10 @@ func (a *App) Run(ctx context.Context) error {
 		defer close(emptied)
 		a.sweepUploads(loopCtx)
 	}()
+	importCtx, stopImports := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopImports()
+	importsDone := make(chan error, 1)
+	go func() { importsDone <- a.importer.Run(importCtx) }()
 
 	front := a.httpServer()
 	served := make(chan error, 1)
@@ -43,6 +47,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	close(a.stopping)
 	a.opt.Logger.Info("stopping", "calls_have_s", int(callGrace.Seconds()))
+	stopImports() // they begin anew at the next start
 	a.drain(context.WithoutCancel(ctx))
 	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), front))
 	a.gateway.Close()
@@ -50,7 +55,7 @@ func (a *App) Run(ctx context.Context) error {
 	stopLoop()
 	<-swept
 	<-emptied
-	err = errors.Join(err, <-loopDone, a.stopEngines())
+	err = errors.Join(err, <-loopDone, <-importsDone, a.stopEngines())
 	a.opt.Logger.Info("stopped")
 	return err
 }

@@ -34,7 +34,7 @@ type shelf struct{ imports.Shelf }
 var _ berth.Shelf = shelf{}
 
 func (a *App) newShelf() shelf {
-	return shelf{imports.Shelf{Dir: filepath.Join(a.dir.path, modelsDir, shelfDir)}}
+	return shelf{imports.Shelf{Files: a.modelFiles(), Dir: filepath.Join(a.dir.path, modelsDir, shelfDir)}}
 }
 
 // Put implements berth.Shelf.

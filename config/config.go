@@ -8,7 +8,7 @@
 //	unit     "bytes" for sizes in bytes, "path" for names of files
 //	min, max the allowed range, in the same form as the value
 //	oneof    the allowed words
-//	secret   printed without its password
+//	secret   "password": printed without the password in it; "all": not printed at all
 package config
 
 import (
@@ -103,19 +103,29 @@ type Calibration struct {
 	OutputTPM int `config:"output_tpm" min:"1" max:"1000000000000"`
 }
 
-// Imports says where model import jobs may read, and what uploads may take.
+// Imports says where model import jobs may read, and what they and uploads may take.
 type Imports struct {
 	Stores       []ImportStore `config:"stores"`
 	MaxBytes     int64         `config:"max_bytes" default:"200GiB" unit:"bytes" min:"1MiB" max:"1PiB"` // of one model
+	Parallel     int           `config:"parallel" default:"2" min:"1" max:"64"`                         // jobs at the same time
+	Queued       int           `config:"queued" default:"16" min:"1" max:"1000"`                        // jobs of a workspace that have not ended
+	Ranks        []int         `config:"ranks" min:"1" max:"4096"`                                      // of LoRA adapters; nil: 8, 16, 32, 64
 	Uploads      int           `config:"uploads" default:"8" min:"1" max:"1024"`                        // open at the same time, per workspace
 	UploadExpiry time.Duration `config:"upload_expiry" default:"24h" min:"1m" max:"720h"`               // after its last byte
 }
 
-// ImportStore is a named place for import jobs: a folder or s3://bucket.
+// ImportStore is a named place for import jobs: a folder, or s3://bucket/folder of
+// anything that speaks S3. Without keys and file the usual variables and files of AWS
+// say who reads.
 type ImportStore struct {
-	Name       string
-	Path       string   `config:"path,short" unit:"path"`
-	Workspaces []string `config:"workspaces"` // nil: all may use it
+	Name            string
+	Path            string   `config:"path,short" unit:"path"`
+	Workspaces      []string `config:"workspaces"` // nil: all may use it
+	Endpoint        string   `config:"endpoint"`   // "": Amazon's
+	Region          string   `config:"region"`
+	AccessKey       string   `config:"access_key" secret:"all"`
+	SecretKey       string   `config:"secret_key" secret:"all"`
+	CredentialsFile string   `config:"credentials_file" unit:"path"`
 }
 
 // Engines says how engines are found and how long they are waited for.

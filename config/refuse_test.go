@@ -176,6 +176,26 @@ func TestWhatIsRefusedAndWithWhichSentence(t *testing.T) {
 			file: "imports: {stores: {s: {workspaces: [w]}}}\n",
 			want: "berth.yaml:1: imports.stores.s has no path; give a folder or s3://bucket",
 		},
+		"a folder with an endpoint": {
+			file: "imports: {stores: {s: {path: /a, region: r}}}\n",
+			want: "berth.yaml:1: imports.stores.s is a folder, so endpoint, region and credentials mean nothing; leave them out",
+		},
+		"another kind of store": {
+			file: "imports: {stores: {s: 'ftp://a'}}\n",
+			want: "berth.yaml:1: imports.stores.s.path must be a folder or s3://bucket",
+		},
+		"half a pair of keys": {
+			file: "imports: {stores: {s: {path: 's3://a', access_key: k}}}\n",
+			want: "berth.yaml:1: imports.stores.s needs access_key and secret_key together",
+		},
+		"two kinds of credentials": {
+			file: "imports: {stores: {s: {path: 's3://a', access_key: k, secret_key: k, credentials_file: f}}}\n",
+			want: "berth.yaml:1: imports.stores.s has keys and a credentials_file; leave one out",
+		},
+		"an endpoint with more than an address": {
+			file: "imports: {stores: {s: {path: 's3://a', endpoint: 'https://u:secret@h'}}}\n",
+			want: "berth.yaml:1: imports.stores.s.endpoint must be an address such as https://s3.example.com, and nothing behind it",
+		},
 		"a variable that means two keys": {
 			file: "specs:\n  a.b: {threads: 1, memory: 1MiB}\n  a-b: {threads: 1, memory: 1MiB}\n",
 			env:  []string{"BERTH_SPECS_A_B_THREADS=2"},

@@ -19,11 +19,7 @@ var durationType = reflect.TypeFor[time.Duration]()
 // scalar writes one plain value, or says what would have been allowed.
 func (b *binder) scalar(v reflect.Value, f field, key, text string, from origin) {
 	if !assign(v, f, text) {
-		shown := text
-		if f.secret {
-			shown = mask(text)
-		}
-		b.problem(from, "%s is %s, but must be %s", key, quote(shown), allowed(v.Type(), f))
+		b.problem(from, "%s is %s, but must be %s", key, quote(f.shown(text)), allowed(v.Type(), f))
 		return
 	}
 	if from.where != "" {
@@ -107,10 +103,8 @@ func format(v reflect.Value, f field) string {
 		return v.Interface().(netip.Prefix).String()
 	case v.Type() == durationType:
 		return formatDuration(time.Duration(v.Int()))
-	case v.Kind() == reflect.String && f.secret:
-		return mask(v.String())
 	case v.Kind() == reflect.String:
-		return v.String()
+		return f.shown(v.String())
 	case f.unit == "bytes":
 		return formatSize(v.Int())
 	}
@@ -138,6 +132,17 @@ func formatDuration(d time.Duration) string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
+}
+
+// shown is a text as it may be read by anybody.
+func (f field) shown(text string) string {
+	switch f.secret {
+	case "":
+		return text
+	case "password":
+		return mask(text)
+	}
+	return "xxxxx"
 }
 
 // mask hides the password of a database address, wherever it stands.

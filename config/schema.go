@@ -15,7 +15,7 @@ type field struct {
 	fallback, unit string
 	min, max       string
 	oneof          []string
-	secret         bool
+	secret         string // "", "password" or "all"
 }
 
 // fieldsOf returns the keys of a struct type in the order of its fields.
@@ -32,7 +32,7 @@ func fieldsOf(t reflect.Type) []field {
 			index: i, name: name, short: option == "short",
 			hasDefault: ok, fallback: fallback, unit: tag.Get("unit"),
 			min: tag.Get("min"), max: tag.Get("max"),
-			oneof: strings.Fields(tag.Get("oneof")), secret: tag.Get("secret") != "",
+			oneof: strings.Fields(tag.Get("oneof")), secret: tag.Get("secret"),
 		})
 	}
 	return all

@@ -23,11 +23,30 @@ func (b *binder) validate(c *Config) {
 	for i := range c.Models {
 		b.model(&c.Models[i], c)
 	}
-	for _, s := range c.Imports.Stores {
-		key := join("imports.stores", s.Name)
-		if s.Path == "" || s.Path == "s3://" {
-			b.wrong(key, "%s has no path; give a folder or s3://bucket", key)
-		}
+	for i := range c.Imports.Stores {
+		b.importStore(&c.Imports.Stores[i])
+	}
+}
+
+func (b *binder) importStore(s *ImportStore) {
+	key := join("imports.stores", s.Name)
+	bucket, remote := strings.CutPrefix(s.Path, "s3://")
+	keys := s.AccessKey != "" || s.SecretKey != ""
+	switch {
+	case s.Path == "" || remote && strings.Trim(bucket, "/") == "":
+		b.wrong(key, "%s has no path; give a folder or s3://bucket", key)
+	case !remote && strings.Contains(s.Path, "://"):
+		b.wrong(key+".path", "%s.path must be a folder or s3://bucket", key)
+	case !remote && (s.Endpoint != "" || s.Region != "" || s.CredentialsFile != "" || keys):
+		b.wrong(key, "%s is a folder, so endpoint, region and credentials mean nothing; leave them out", key)
+	case (s.AccessKey == "") != (s.SecretKey == ""):
+		b.wrong(key, "%s needs access_key and secret_key together", key)
+	case keys && s.CredentialsFile != "":
+		b.wrong(key, "%s has keys and a credentials_file; leave one out", key)
+	}
+	if u, err := url.Parse(s.Endpoint); s.Endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" ||
+		u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "") {
+		b.wrong(key+".endpoint", "%s.endpoint must be an address such as https://s3.example.com, and nothing behind it", key)
 	}
 }
 

@@ -26,6 +26,7 @@ type Options struct {
 	Workspaces  *berth.Workspaces
 	Usage       *berth.Usage
 	Inventory   *berth.Inventory
+	Imports     *berth.Imports
 	// Authenticate finds the live key of a token ("" included), as it acts in the named
 	// workspace ("": its own), or refuses with berth.CodeUnauthenticated or
 	// berth.CodeWorkspaceDenied.
@@ -75,6 +76,11 @@ func New(o Options) *Server {
 	s.mux.HandleFunc("GET /api/v1/deployments/{id}/events", s.streamEvents)
 	s.native("GET /api/v1/models", s.listModelsNative)
 	s.own("POST /api/v1/tokens", synchronous(s.createToken)) // its answer has no envelope (api.md 2.2)
+	s.native("POST /api/v1/custom_models/import", s.createImport)
+	s.native("GET /api/v1/custom_models/import", s.listImports)
+	s.native("GET /api/v1/custom_models/import/{id}", s.getImport)
+	s.native("DELETE /api/v1/custom_models/import/{id}", s.deleteImport)
+	s.native("PUT /api/v1/custom_models/import/{id}/cancel", s.cancelImport) // ours
 
 	s.own("GET /berth/v1/models", s.listModels)
 	s.own("POST /berth/v1/models", s.addModel)

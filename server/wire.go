@@ -38,6 +38,7 @@ var wireCodes = map[berth.Code]wireCode{
 	berth.CodeNotFound:        {http.StatusNotFound, "NotFound"},
 	berth.CodeConflict:        {http.StatusConflict, "Conflict"},
 	berth.CodeUnsupported:     {http.StatusBadRequest, "UnsupportedOperation"},
+	berth.CodeDenied:          {http.StatusBadRequest, "OperationDenied"},
 	berth.CodeNoCapacity:      {http.StatusBadRequest, "InsufficientCapacity"},
 	berth.CodeUnavailable:     {http.StatusServiceUnavailable, "ModelUnavailable"},
 	berth.CodeThrottled:       {http.StatusTooManyRequests, "Throttling"},
@@ -134,12 +135,15 @@ func number(r *http.Request, name string, fallback, low, high int64) (int64, err
 const maxPage = 1 << 31
 
 // page reads page_no and page_size (api.md 4.8, 4.9).
-func page(r *http.Request, sizeMax int64) (berth.Page, error) {
+func page(r *http.Request, sizeMax int64) (berth.Page, error) { return pageOf(r, 50, sizeMax) }
+
+// pageOf is page with another size when none is asked for.
+func pageOf(r *http.Request, size, sizeMax int64) (berth.Page, error) {
 	no, err := number(r, "page_no", 1, 1, maxPage)
 	if err != nil {
 		return berth.Page{}, err
 	}
-	size, err := number(r, "page_size", 50, 1, sizeMax)
+	size, err = number(r, "page_size", size, 1, sizeMax)
 	return berth.Page{Number: no, Size: size}, err
 }
 

@@ -25,6 +25,7 @@ func (t *tx) Replicas() berth.ReplicaStore       { return replicas{t} }
 func (t *tx) Events() berth.EventStore           { return events{t} }
 func (t *tx) Usage() berth.UsageStore            { return usage{t} }
 func (t *tx) Uploads() berth.UploadStore         { return uploads{t} }
+func (t *tx) Imports() berth.ImportJobStore      { return imports{t} }
 
 func (t *tx) Route(ctx context.Context) (int64, error) {
 	return t.number(ctx, "raise routing version", "UPDATE routing SET version = version + 1 RETURNING version")

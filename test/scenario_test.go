@@ -24,7 +24,8 @@ import (
 //	-- berth.yaml                      the configuration; {{dir}} is the folder of the
 //	models: …                          files; {{base}} and {{words}} are Abacus's,
 //	                                   {{foreign}} is an adapter for other weights
-//	-- script.json                     any other file
+//	-- script.json                     any other file, also in a folder: a/b.json;
+//	                                   {{abacus}} is the folder with Abacus's PEFT folders
 //	{}
 //	== a sentence that says what is shown
 //	POST /api/v1/deployments           the request, with "until " before it: again and again
@@ -146,7 +147,9 @@ type teller struct {
 func runScenarios(t *testing.T, name string) {
 	s := parseStory(t, name)
 	dir := t.TempDir()
-	places := []string{"{{dir}}", dir}
+	adapters, err := filepath.Abs("../abacus")
+	must(t, err)
+	places := []string{"{{dir}}", dir, "{{abacus}}", adapters}
 	if strings.Contains(fmt.Sprint(s), "{{base}}") {
 		weights, err := abacus.Extract(dir)
 		must(t, err)
@@ -154,6 +157,7 @@ func runScenarios(t *testing.T, name string) {
 	}
 	place := strings.NewReplacer(places...)
 	for file, content := range s.files {
+		must(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(file)), 0o700))
 		must(t, os.WriteFile(filepath.Join(dir, file), []byte(place.Replace(content)), 0o600))
 	}
 	b := inProcess(t, place.Replace(s.files["berth.yaml"]))

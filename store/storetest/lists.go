@@ -42,6 +42,38 @@ var lists = []promise{
 			return struct{}{}, first(err1, err2, err3, err4)
 		})
 	}},
+	{"import jobs are filtered and paged, newest first", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		s.write(func(tx berth.Tx) error {
+			for i, id := range []string{"a", "b", "c", "d"} {
+				j := berth.ImportJob{
+					ID: id, ModelName: "model-" + id, WorkspaceID: workspaceID, Status: berth.ImportPending,
+					CreatedAt: epoch.Add(time.Duration(i/2) * time.Minute), // in pairs
+				}
+				if id == "d" {
+					j.WorkspaceID, j.Status = otherSpaceID, berth.ImportFailed
+				}
+				if err := tx.Imports().Insert(ctx, j); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for want, f := range map[string]berth.ImportFilter{
+			"[c d a b] of 4": {},
+			"[c a b] of 3":   {WorkspaceID: workspaceID},
+			"[a] of 3":       {WorkspaceID: workspaceID, Offset: 1, Limit: 1},
+			"[d] of 1":       {Status: berth.ImportFailed},
+			"[b] of 1":       {WorkspaceID: workspaceID, ModelName: "model-b"},
+			"[] of 0":        {WorkspaceID: otherSpaceID, ModelName: "model-b"},
+		} {
+			s.same("jobs", view(s, func(tx berth.Tx) (string, error) {
+				list, total, err := tx.Imports().List(ctx, f)
+				return fmt.Sprint(ids(list, func(j berth.ImportJob) string { return j.ID }), " of ", total), err
+			}), want)
+		}
+	}},
 	{"a list of one owner has nothing of another", func(s suite) {
 		s.settle()
 		ctx := s.Context()

@@ -188,6 +188,14 @@ var roundTrips = []promise{
 			return pick(list, err, func(berth.Audit) bool { return true })
 		},
 	}.check},
+	{"an import job keeps every field", trip[berth.ImportJob]{
+		place:  func(j *berth.ImportJob) { j.ID, j.WorkspaceID = "imp_new", workspaceID },
+		insert: func(ctx context.Context, tx berth.Tx, j berth.ImportJob) error { return tx.Imports().Insert(ctx, j) },
+		update: func(ctx context.Context, tx berth.Tx, j berth.ImportJob) error { return tx.Imports().Update(ctx, j) },
+		read: func(ctx context.Context, tx berth.Tx) (berth.ImportJob, error) {
+			return tx.Imports().Get(ctx, "imp_new")
+		},
+	}.check},
 	{"a usage record keeps every field", trip[berth.UsageRecord]{
 		place: func(r *berth.UsageRecord) { r.ID = "use_new" },
 		insert: func(ctx context.Context, tx berth.Tx, r berth.UsageRecord) error {

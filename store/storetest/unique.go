@@ -19,6 +19,9 @@ var uniqueness = []promise{
 			"a model's name": func(tx berth.Tx, _ string) error {
 				return tx.Models().Insert(ctx, berth.Model{Name: "model"})
 			},
+			"an import job's model name": func(tx berth.Tx, id string) error {
+				return tx.Imports().Insert(ctx, berth.ImportJob{ID: id, WorkspaceID: workspaceID, ModelName: "name"})
+			},
 			"a workspace's id": func(tx berth.Tx, id string) error {
 				return tx.Accounts().InsertWorkspace(ctx, berth.Workspace{ID: "llm", AccountID: accountID, Name: id})
 			},
@@ -89,6 +92,9 @@ var absences = []promise{
 			"read model":              func(tx berth.Tx) error { return second(tx.Models().Get(ctx, "x")) },
 			"change model":            func(tx berth.Tx) error { return tx.Models().Update(ctx, berth.Model{Name: "x"}) },
 			"delete model":            func(tx berth.Tx) error { return tx.Models().Delete(ctx, "x") },
+			"read import job":         func(tx berth.Tx) error { return second(tx.Imports().Get(ctx, "x")) },
+			"change import job":       func(tx berth.Tx) error { return tx.Imports().Update(ctx, berth.ImportJob{ID: "x"}) },
+			"delete import job":       func(tx berth.Tx) error { return tx.Imports().Delete(ctx, "x") },
 			"read deployment":         func(tx berth.Tx) error { return second(tx.Deployments().Get(ctx, "x")) },
 			"read deployment by name": func(tx berth.Tx) error { return second(tx.Deployments().ByName(ctx, "x")) },
 			"change deployment":       func(tx berth.Tx) error { return tx.Deployments().Update(ctx, berth.Deployment{ID: "x"}) },
