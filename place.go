@@ -11,7 +11,7 @@ import (
 type Node struct {
 	ID     string
 	Total  Resources
-	GPUs   []string // accelerator ids as their vendor's tool prints them
+	GPUs   []Accelerator
 	Online bool
 	// Held is what all holds on the node take together; the store keeps it.
 	Held Resources
@@ -19,6 +19,23 @@ type Node struct {
 	// same version cannot both be written.
 	Version int64
 }
+
+// Accelerator is one of a node's, such as a GPU. Holds name it by its id.
+type Accelerator struct {
+	ID          string // as its vendor's runtime takes it in a list of visible devices
+	Vendor      Vendor
+	Name        string // as its vendor's tool prints it; "": unknown
+	MemoryBytes int64  // 0: unknown
+}
+
+// Vendor says whose runtime drives an accelerator.
+type Vendor string
+
+// The vendors that engines can be bound to accelerators of.
+const (
+	VendorNVIDIA Vendor = "nvidia"
+	VendorAMD    Vendor = "amd"
+)
 
 // Hold is hardware taken by one replica, from its purchase until the replica is
 // measured gone.
@@ -69,8 +86,15 @@ func Place(nodes []Node, taken map[string][]string, spec ResolvedSpec, count int
 	return placed, nil
 }
 
-func without(all, taken []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(g string) bool { return slices.Contains(taken, g) })
+// without returns the ids of the accelerators that are not taken.
+func without(all []Accelerator, taken []string) []string {
+	ids := make([]string, 0, len(all))
+	for _, a := range all {
+		if !slices.Contains(taken, a.ID) {
+			ids = append(ids, a.ID)
+		}
+	}
+	return ids
 }
 
 func emptiest(free map[string]Resources, need Resources) (string, bool) {

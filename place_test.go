@@ -90,7 +90,7 @@ func TestPlaceSaysWhatIsMissingAndWhoHasIt(t *testing.T) {
 
 func TestAcceleratorsAreGivenOnce(t *testing.T) {
 	t.Parallel()
-	nodes := []berth.Node{{ID: "a", Online: true, GPUs: []string{"0", "1", "2"}, Total: berth.Resources{Threads: 8, MemoryBytes: 1 << 30, Accelerators: 3}}}
+	nodes := []berth.Node{{ID: "a", Online: true, GPUs: []berth.Accelerator{{ID: "0"}, {ID: "1"}, {ID: "2"}}, Total: berth.Resources{Threads: 8, MemoryBytes: 1 << 30, Accelerators: 3}}}
 	nodes[0].Held = berth.Resources{Threads: 1, Accelerators: 1}
 	taken := map[string][]string{"a": {"1"}}
 	spec := berth.ResolvedSpec{Name: "G", UnitsPerReplica: 1, Replica: berth.Resources{Threads: 1, Accelerators: 1}}

@@ -174,6 +174,45 @@ func TestQuotas(t *testing.T) {
 	must(t, buy(1, "h"))
 }
 
+// Scaling up and starting are purchases like the first.
+func TestAQuotaHoldsForScaleAndStart(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 8)
+	d := h.mustCreate(h.admin(), berth.Purchase{ModelName: "abacus", Plan: "mu", Spec: "MU1", Capacity: num(2)})
+	set := func(status berth.Status) {
+		t.Helper()
+		h.tx(func(ctx context.Context, tx berth.Tx) error {
+			d, err := tx.Deployments().Get(ctx, d.ID)
+			d.Status = status
+			return errors.Join(err, tx.Deployments().Update(ctx, d))
+		})
+	}
+	set(berth.StatusRunning)
+	h.quota(home, berth.Quota{Resources: berth.Resources{Threads: 3}})
+	err := h.unchanged(func() error {
+		return second(h.deployments.Scale(h.admin(), d.DeployedModel, berth.Change{Capacity: num(4)}))
+	})
+	if want := "quota of 3 threads, of which 2 are in use and 2 more"; berth.CodeOf(err) != berth.CodeNoCapacity || !strings.Contains(err.Error(), want) {
+		t.Errorf("scaled to four: %v", err)
+	}
+	must(t, second(h.deployments.Scale(h.admin(), d.DeployedModel, berth.Change{Capacity: num(3)})))
+	h.tx(func(ctx context.Context, tx berth.Tx) error {
+		replicas, err := tx.Replicas().OfDeployment(ctx, d.ID)
+		for _, r := range replicas {
+			err = errors.Join(err, tx.Nodes().Release(ctx, r.ID), tx.Replicas().Delete(ctx, r.ID))
+		}
+		return err
+	})
+	set(berth.StatusStopped)
+	h.quota(home, berth.Quota{Resources: berth.Resources{Threads: 2}})
+	err = h.unchanged(func() error { return second(h.deployments.Start(h.admin(), d.DeployedModel)) })
+	if want := "quota of 2 threads, of which 0 are in use and 3 more"; berth.CodeOf(err) != berth.CodeNoCapacity || !strings.Contains(err.Error(), want) {
+		t.Errorf("started with three: %v", err)
+	}
+	h.quota(home, berth.Quota{Resources: berth.Resources{Threads: 3}})
+	must(t, second(h.deployments.Start(h.admin(), d.DeployedModel)))
+}
+
 // Whoever buys at the same time, a workspace never has more than its quota, and whoever
 // was refused would have exceeded it.
 func TestManyBuyersNeverExceedAQuota(t *testing.T) {

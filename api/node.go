@@ -6,7 +6,17 @@ import "context"
 type Node struct {
 	ID string `json:"id"`
 	Hardware
-	Held []Hold `json:"held"`
+	// AcceleratorDetails says what is known of each accelerator.
+	AcceleratorDetails []Accelerator `json:"accelerator_details"`
+	Held               []Hold        `json:"held"`
+}
+
+// Accelerator is a GPU or the like.
+type Accelerator struct {
+	ID          string `json:"id"`
+	Vendor      string `json:"vendor"`         // nvidia or amd
+	Name        string `json:"name,omitempty"` // "": unknown
+	MemoryBytes int64  `json:"memory_bytes"`   // 0: unknown
 }
 
 // Hold is hardware that one replica takes, for a deployment or for a pool.

@@ -258,9 +258,12 @@ func (a *App) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	node, err := detectNode(ctx, a.opt.Config.Node)
+	node, accelerators, err := detectNode(ctx, a.opt.Config.Node)
 	if err != nil {
 		return err
+	}
+	if accelerators != nil {
+		a.opt.Logger.Warn("some accelerators cannot be found out", "error", accelerators)
 	}
 	if err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Nodes().Put(ctx, node) }); err != nil {
 		return err

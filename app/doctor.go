@@ -15,6 +15,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/config"
 	"github.com/berthhq/berth/engine"
 )
@@ -111,7 +112,7 @@ func engineChecks(ctx context.Context, cfg config.Config) []check {
 }
 
 func hardwareChecks(ctx context.Context, cfg config.Config) []check {
-	node, err := detectNode(ctx, cfg.Node)
+	node, missing, err := detectNode(ctx, cfg.Node)
 	if err != nil {
 		return []check{{name: "hardware", found: "unknown", advice: err.Error(), fatal: true}}
 	}
@@ -126,11 +127,29 @@ func hardwareChecks(ctx context.Context, cfg config.Config) []check {
 			memory.advice = "less than 512 MiB is free; engines may be killed by the system"
 		}
 	}
-	accelerators := check{name: "accelerators", found: "none"}
-	if len(node.GPUs) > 0 {
-		accelerators.found = strings.Join(node.GPUs, ", ")
+	return []check{threads, memory, acceleratorCheck(node.GPUs, missing)}
+}
+
+func acceleratorCheck(found []berth.Accelerator, missing error) check {
+	c := check{name: "accelerators", found: "none"}
+	var list []string
+	for _, a := range found {
+		text := a.ID
+		if a.Name != "" {
+			text += " " + a.Name
+		}
+		if a.MemoryBytes > 0 {
+			text += " " + units.BytesSize(float64(a.MemoryBytes))
+		}
+		list = append(list, text)
 	}
-	return []check{threads, memory, accelerators}
+	if len(list) > 0 {
+		c.found = strings.Join(list, ", ")
+	}
+	if missing != nil {
+		c.advice = strings.ReplaceAll(missing.Error(), "\n", "; ")
+	}
+	return c
 }
 
 func portCheck(ctx context.Context, address string) check {

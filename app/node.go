@@ -16,21 +16,27 @@ import (
 const localNode = "local"
 
 // detectNode takes the inventory of this machine; what the configuration says wins.
-func detectNode(ctx context.Context, c config.Node) (berth.Node, error) {
-	node := berth.Node{ID: localNode, Online: true, GPUs: c.Accelerators, Total: berth.Resources{
-		Threads: int64(c.Threads), MemoryBytes: c.Memory, Accelerators: int64(len(c.Accelerators)),
-	}}
+// accelerators tells why some are not sold; it does not keep the node from being used.
+func detectNode(ctx context.Context, c config.Node) (_ berth.Node, accelerators, err error) {
+	node := berth.Node{ID: localNode, Online: true, Total: berth.Resources{Threads: int64(c.Threads), MemoryBytes: c.Memory}}
+	if c.Accelerators == nil || len(c.Accelerators) > 0 {
+		node.GPUs, accelerators = findAccelerators(ctx)
+	}
+	if c.Accelerators != nil {
+		node.GPUs, accelerators = namedAccelerators(c.Accelerators, node.GPUs), nil
+	}
+	node.Total.Accelerators = int64(len(node.GPUs))
 	if node.Total.Threads == 0 {
 		node.Total.Threads = int64(runtime.NumCPU())
 	}
 	if node.Total.MemoryBytes == 0 {
 		total, err := memoryTotal("/proc/meminfo", "MemTotal")
 		if err != nil {
-			return node, fmt.Errorf("the memory of this machine cannot be found out (%w); set node.memory", err)
+			return node, nil, fmt.Errorf("the memory of this machine cannot be found out (%w); set node.memory", err)
 		}
 		node.Total.MemoryBytes = total
 	}
-	return node, ctx.Err()
+	return node, accelerators, ctx.Err()
 }
 
 // memoryTotal reads one figure of /proc/meminfo, in bytes.

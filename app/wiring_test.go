@@ -24,13 +24,13 @@ import (
 
 func TestTheNodeIsDetectedUnlessItIsSaid(t *testing.T) {
 	t.Parallel()
-	said, err := detectNode(t.Context(), config.Node{Threads: 3, Memory: 5 << 30, Accelerators: []string{"a", "b"}})
-	want := berth.Node{ID: localNode, Online: true, GPUs: []string{"a", "b"}, Total: berth.Resources{Threads: 3, MemoryBytes: 5 << 30, Accelerators: 2}}
+	said, _, err := detectNode(t.Context(), config.Node{Threads: 3, Memory: 5 << 30, Accelerators: []string{"a", "b"}})
+	want := berth.Node{ID: localNode, Online: true, GPUs: []berth.Accelerator{{ID: "a", Vendor: berth.VendorNVIDIA}, {ID: "b", Vendor: berth.VendorNVIDIA}}, Total: berth.Resources{Threads: 3, MemoryBytes: 5 << 30, Accelerators: 2}}
 	if err != nil || !reflect.DeepEqual(said, want) {
 		t.Errorf("got %+v, %v", said, err)
 	}
 	if runtime.GOOS == "linux" {
-		found, err := detectNode(t.Context(), config.Node{})
+		found, _, err := detectNode(t.Context(), config.Node{})
 		if err != nil || found.Total.Threads != int64(runtime.NumCPU()) || found.Total.MemoryBytes < 16<<20 || found.Total.Accelerators != int64(len(found.GPUs)) {
 			t.Errorf("got %+v, %v", found, err)
 		}

@@ -42,6 +42,9 @@ var (
 	nodes = []api.Node{{
 		ID:       "node-a",
 		Hardware: api.Hardware{Threads: 16, MemoryBytes: 64 << 30, Accelerators: []string{"0", "1"}},
+		AcceleratorDetails: []api.Accelerator{
+			{ID: "0", Vendor: "nvidia", Name: "NVIDIA A100", MemoryBytes: 80 << 30}, {ID: "1", Vendor: "nvidia", Name: "NVIDIA A100", MemoryBytes: 80 << 30},
+		},
 		Held: []api.Hold{
 			{DeployedModel: "abacus-1f0c77aa", Replica: "rep_1", Hardware: api.Hardware{Threads: 2, MemoryBytes: 512 << 20, Accelerators: []string{"1"}}},
 			{Pool: "pool_1", Replica: "rep_2", Hardware: api.Hardware{Threads: 1, MemoryBytes: 256 << 20}},

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,7 @@ func nodeTable(nodes []api.Node) table {
 		t.add(node, holder, count(h.Threads), size(h.MemoryBytes), strings.Join(h.Accelerators, " "))
 	}
 	for _, n := range nodes {
-		row(n.ID, "(all)", n.Hardware)
+		t.add(n.ID, "(all)", count(n.Threads), size(n.MemoryBytes), kinds(n))
 		free := n.Hardware
 		for _, h := range n.Held {
 			row("", holder(h), h.Hardware)
@@ -43,6 +44,32 @@ func nodeTable(nodes []api.Node) table {
 		row("", "(free)", free)
 	}
 	return t
+}
+
+// kinds sums up a node's accelerators, such as "4 x NVIDIA A100 80GiB"; those that
+// nothing is known of by their ids.
+func kinds(n api.Node) string {
+	var order []string
+	number := map[string]int{}
+	for _, a := range n.AcceleratorDetails {
+		if a.Name == "" {
+			return strings.Join(n.Accelerators, " ")
+		}
+		kind := a.Name
+		if a.MemoryBytes > 0 {
+			kind += " " + size(a.MemoryBytes)
+		}
+		if number[kind]++; number[kind] == 1 {
+			order = append(order, kind)
+		}
+	}
+	if len(order) == 0 {
+		return strings.Join(n.Accelerators, " ")
+	}
+	for i, kind := range order {
+		order[i] = strconv.Itoa(number[kind]) + " x " + kind
+	}
+	return strings.Join(order, ", ")
 }
 
 // holder names who holds: a deployment, or the pool of a model.

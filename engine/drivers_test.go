@@ -23,7 +23,7 @@ func launchForTest() Launch {
 		Model:     berth.Model{Name: "abacus", File: berth.ModelFile{Path: "/models/a.gguf"}, ContextLength: 32768},
 		Spec:      berth.ResolvedSpec{Replica: berth.Resources{Threads: 3}, Slots: 4},
 		Adapters:  []berth.AdapterRef{{Path: "/models/words.gguf"}, {Path: "/models/shout.gguf"}},
-		GPUs:      []string{"GPU-1", "GPU-2"},
+		GPUs:      []berth.Accelerator{{ID: "GPU-1"}, {ID: "GPU-2"}},
 	}
 }
 
@@ -38,13 +38,13 @@ func TestCommand(t *testing.T) {
 	for name, c := range map[string]struct{ args, key string }{
 		"llamacpp": {
 			"sh llama-server --model /models/a.gguf --alias abacus --host 127.0.0.1 --port 4711 --ctx-size 131072 --parallel 4" +
-				" --cache-ram 0 --threads-http 256 --metrics --slots --jinja --no-webui --threads 3" +
+				" --cache-ram 0 --threads-http 256 --metrics --slots --jinja --no-webui --threads 3 --n-gpu-layers 9999" +
 				" --lora /models/words.gguf --lora /models/shout.gguf --lora-init-without-apply",
 			"LLAMA_API_KEY=secret",
 		},
 		"vllm": {
 			"vllm serve /models/a.gguf --served-model-name abacus --host 127.0.0.1 --port 4711 --max-num-seqs 4" +
-				" --scheduling-policy priority --enable-prompt-tokens-details --max-model-len 32768 --enable-lora --max-loras 2" +
+				" --scheduling-policy priority --enable-prompt-tokens-details --max-model-len 32768 --tensor-parallel-size 2 --enable-lora --max-loras 2" +
 				" --lora-modules berth-adapter-0=/models/words.gguf berth-adapter-1=/models/shout.gguf",
 			"VLLM_API_KEY=secret",
 		},
@@ -68,6 +68,47 @@ func TestCommand(t *testing.T) {
 		}
 		if all := strings.Join(append(command.Env, command.Args...), " "); strings.Contains(all, "not for engines") {
 			t.Errorf("%s: Berth's own environment leaks", name)
+		}
+	}
+}
+
+func TestEnginesSeeTheirOwnAcceleratorsOnly(t *testing.T) {
+	t.Parallel()
+	drivers := Drivers(Config{
+		LlamaCpp: LlamaCppConfig{Command: []string{"sh"}}, VLLM: VLLMConfig{Command: []string{"vllm"}}, Fake: FakeConfig{Executable: "/bin/berth"},
+	})
+	for name, c := range map[string]struct {
+		gpus []berth.Accelerator
+		want string
+	}{
+		"none":            {nil, "CUDA_VISIBLE_DEVICES= HIP_VISIBLE_DEVICES= ROCR_VISIBLE_DEVICES="},
+		"two of NVIDIA":   {[]berth.Accelerator{{ID: "GPU-8f", Vendor: berth.VendorNVIDIA}, {ID: "GPU-1c", Vendor: berth.VendorNVIDIA}}, "CUDA_VISIBLE_DEVICES=GPU-8f,GPU-1c"},
+		"one of AMD":      {[]berth.Accelerator{{ID: "GPU-18f68e602b6a790d", Vendor: berth.VendorAMD}}, "ROCR_VISIBLE_DEVICES=GPU-18f68e602b6a790d"},
+		"of nobody knows": {[]berth.Accelerator{{ID: "0"}}, "CUDA_VISIBLE_DEVICES=0"},
+	} {
+		for _, driver := range []string{"llamacpp", "vllm", "fake"} {
+			l := launchForTest()
+			l.GPUs = c.gpus
+			command, err := drivers[driver].Command(l, Listen{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var seen []string
+			for _, e := range command.Env {
+				if strings.Contains(e, "VISIBLE_DEVICES") {
+					seen = append(seen, e)
+				}
+			}
+			if got := strings.Join(seen, " "); got != c.want {
+				t.Errorf("%s with %s: %s, want %s", driver, name, got, c.want)
+			}
+			args := strings.Join(command.Args, " ")
+			if got := strings.Contains(args, "--n-gpu-layers 9999"); got != (driver == "llamacpp" && len(c.gpus) > 0) {
+				t.Errorf("%s with %s: %s", driver, name, args)
+			}
+			if got := strings.Contains(args, "--tensor-parallel-size 2"); got != (driver == "vllm" && len(c.gpus) == 2) {
+				t.Errorf("%s with %s: %s", driver, name, args)
+			}
 		}
 	}
 }

@@ -29,7 +29,7 @@ type Launch struct {
 	Model     berth.Model
 	Spec      berth.ResolvedSpec
 	Adapters  []berth.AdapterRef // in the order of their numbers
-	GPUs      []string
+	GPUs      []berth.Accelerator
 	Held      berth.Resources
 }
 

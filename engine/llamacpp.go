@@ -38,6 +38,10 @@ func (llamaCpp) Traits() berth.EngineTraits {
 // usefully wait in it.
 const httpThreads = 256
 
+// allLayers of a model go to the accelerators: more than any model has, since not every
+// version takes a word for it.
+const allLayers = "9999"
+
 func (d llamaCpp) Command(l Launch, at Listen) (Command, error) {
 	found, err := d.locate()
 	if err != nil {
@@ -61,6 +65,9 @@ func (d llamaCpp) Command(l Launch, at Listen) (Command, error) {
 		"--metrics", "--slots", "--jinja", "--no-webui")
 	if threads := l.Spec.Replica.Threads; threads > 0 {
 		args = append(args, "--threads", strconv.FormatInt(threads, 10))
+	}
+	if len(l.GPUs) > 0 {
+		args = append(args, "--n-gpu-layers", allLayers)
 	}
 	for _, a := range l.Adapters {
 		if strings.Contains(a.Path, ",") {

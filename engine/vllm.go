@@ -46,6 +46,9 @@ func (d vllm) Command(l Launch, at Listen) (Command, error) {
 	if tokens := contextLength(l); tokens > 0 {
 		args = append(args, "--max-model-len", strconv.FormatInt(tokens, 10))
 	}
+	if n := len(l.GPUs); n > 1 { // it takes one unless it is told
+		args = append(args, "--tensor-parallel-size", strconv.Itoa(n))
+	}
 	if n := len(l.Adapters); n > 0 {
 		args = append(args, "--enable-lora", "--max-loras", strconv.Itoa(n), "--lora-modules")
 		for i, a := range l.Adapters {

@@ -58,6 +58,9 @@ func (l *Loop) start(ctx context.Context, r berth.Replica) error {
 		if berth.CodeOf(err) == berth.CodeNotFound {
 			return l.bookFailure(ctx, tx, r, fmt.Errorf("%w: the model %s is not in the catalogue any more", engine.ErrPermanent, r.ModelName))
 		}
+		if errors.Is(err, engine.ErrPermanent) {
+			return l.bookFailure(ctx, tx, r, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -101,9 +104,38 @@ func (l *Loop) launch(ctx context.Context, tx berth.Tx, r berth.Replica) (launch
 	if err != nil && berth.CodeOf(err) != berth.CodeNotFound { // somebody else's engine holds nothing
 		return launch, nil, err
 	}
-	launch.GPUs = hold.GPUs
+	if launch.GPUs, err = accelerators(ctx, tx, hold); err != nil {
+		return launch, nil, err
+	}
 	files, err = filesOf(ctx, tx, launch)
 	return launch, files, err
+}
+
+// accelerators returns what is known of those that a hold names.
+func accelerators(ctx context.Context, tx berth.Tx, hold berth.Hold) ([]berth.Accelerator, error) {
+	if len(hold.GPUs) == 0 {
+		return nil, nil
+	}
+	nodes, err := tx.Nodes().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]berth.Accelerator{}
+	for _, n := range nodes {
+		if n.ID == hold.NodeID {
+			for _, g := range n.GPUs {
+				known[g.ID] = g
+			}
+		}
+	}
+	list := make([]berth.Accelerator, len(hold.GPUs))
+	for i, id := range hold.GPUs {
+		var there bool
+		if list[i], there = known[id]; !there {
+			return nil, fmt.Errorf("%w: the accelerator %s is not in this machine any more; delete the deployment and deploy again", engine.ErrPermanent, id)
+		}
+	}
+	return list, nil
 }
 
 // filesOf returns the models whose files an engine will read: the weights and, by their

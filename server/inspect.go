@@ -76,7 +76,15 @@ func (s *Server) listNodes(ctx context.Context, _ *http.Request) (any, error) {
 	}
 	out := api.NodeList{Nodes: make([]api.Node, 0, len(nodes))}
 	for _, n := range nodes {
-		node := api.Node{ID: n.Node.ID, Hardware: hardware(n.Node.Total, n.Node.GPUs), Held: []api.Hold{}}
+		node := api.Node{ID: n.Node.ID, AcceleratorDetails: []api.Accelerator{}, Held: []api.Hold{}}
+		var ids []string
+		for _, g := range n.Node.GPUs {
+			ids = append(ids, g.ID)
+			node.AcceleratorDetails = append(node.AcceleratorDetails, api.Accelerator{
+				ID: g.ID, Vendor: string(g.Vendor), Name: g.Name, MemoryBytes: g.MemoryBytes,
+			})
+		}
+		node.Hardware = hardware(n.Node.Total, ids)
 		for _, h := range n.Held {
 			node.Held = append(node.Held, api.Hold{
 				DeployedModel: h.DeployedModel, Pool: h.PoolModel, Replica: h.Hold.ReplicaID, Hardware: hardware(h.Hold.Held, h.Hold.GPUs),

@@ -1,5 +1,6 @@
 -- Workspaces get a quota, a list of the models they may deploy and an end; keys may be
--- temporary tokens of others. 0 in a quota: no bound.
+-- temporary tokens of others. 0 in a quota: no bound. Accelerators of nodes get a vendor,
+-- a name and memory; each start writes them anew.
 
 -- +goose Up
 
@@ -14,3 +15,5 @@ ALTER TABLE keys ADD COLUMN parent_id TEXT REFERENCES keys (id) DEFERRABLE INITI
 
 CREATE INDEX keys_of_parent ON keys (parent_id, expires_at) WHERE parent_id IS NOT NULL;
 CREATE INDEX holds_of_deployment ON holds (deployment_id);
+
+UPDATE nodes SET gpus = '[]';
