@@ -27,10 +27,22 @@ func (s *Deployments) Create(ctx context.Context, p Purchase) (Deployment, error
 	if !caller.May(RoleAdmin) {
 		return Deployment{}, accessDenied()
 	}
+	return s.buy(ctx, caller, p, nil)
+}
+
+// buy writes a purchase and, in the same transaction, the receipt if it has one.
+func (s *Deployments) buy(ctx context.Context, caller Caller, p Purchase, r *Receipt) (Deployment, error) {
 	var d Deployment
 	err := s.write(ctx, "deployment.create", func(tx Tx) (_ string, err error) {
-		d, err = s.create(ctx, tx, caller, p)
-		return d.DeployedModel, err
+		if r != nil {
+			if err := s.made(ctx, tx, *r); err != nil {
+				return "", err
+			}
+		}
+		if d, err = s.create(ctx, tx, caller, p); err != nil || r == nil {
+			return d.DeployedModel, err
+		}
+		return d.DeployedModel, s.remember(ctx, tx, *r, d, keyedFor)
 	})
 	s.Wake()
 	return d, err

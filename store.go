@@ -30,6 +30,7 @@ type Tx interface {
 	Pools() PoolStore
 	Replicas() ReplicaStore
 	Events() EventStore
+	Receipts() ReceiptStore
 	Usage() UsageStore
 	Uploads() UploadStore
 	Imports() ImportJobStore
@@ -193,4 +194,15 @@ type UploadStore interface {
 	// List returns the uploads of a workspace ("" = all), oldest first.
 	List(ctx context.Context, workspaceID string) ([]Upload, error)
 	Delete(ctx context.Context, id string) error
+}
+
+// ReceiptStore keeps receipts of creates, each until it has ended.
+type ReceiptStore interface {
+	// Put inserts or replaces the receipt of that name in its workspace.
+	Put(ctx context.Context, r Receipt) error
+	Get(ctx context.Context, workspaceID, name string) (Receipt, error)
+	Delete(ctx context.Context, workspaceID, name string) error
+	// Expire removes what has ended by now.
+	Expire(ctx context.Context, now time.Time) error
+	Count(ctx context.Context, workspaceID string) (int64, error)
 }

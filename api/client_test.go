@@ -121,6 +121,24 @@ func TestEachMethodSaysWhatItWants(t *testing.T) {
 	}
 }
 
+func TestTheIdempotencyKeyIsAHeader(t *testing.T) {
+	t.Parallel()
+	var keys []string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		keys = append(keys, fmt.Sprint(r.Header.Values("Idempotency-Key"), string(body)))
+		_, _ = io.WriteString(w, "{}")
+	})
+	for _, key := range []string{"", "order-7"} {
+		if _, err := c.CreateDeployment(t.Context(), api.CreateDeployment{ModelName: "m", IdempotencyKey: key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := `[[]{"model_name":"m"} [order-7]{"model_name":"m"}]`; fmt.Sprint(keys) != want {
+		t.Errorf("got %s, want %s", keys, want)
+	}
+}
+
 func TestErrorsOfEveryShape(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

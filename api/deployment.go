@@ -72,6 +72,10 @@ type CreateDeployment struct {
 	MaxContextLength *int64       `json:"max_context_length,omitempty"`
 	RPMLimit         *int64       `json:"rpm_limit,omitempty"`
 	TPMLimit         *int64       `json:"tpm_limit,omitempty"`
+
+	// IdempotencyKey, sent as a header, makes creates with the same key and body within
+	// 24 h one. It has 1 to 255 characters of A–Z, a–z, 0–9, '-', '_', '.' and ':'.
+	IdempotencyKey string `json:"-"`
 }
 
 // Deployment is the deployment object of every answer.
@@ -123,7 +127,11 @@ func deploymentPath(deployedModel string) string {
 
 // CreateDeployment buys a deployment. It answers at once; see [Client.WaitDeployment].
 func (c *Client) CreateDeployment(ctx context.Context, d CreateDeployment) (Deployment, error) {
-	return native[Deployment](ctx, c, request{method: http.MethodPost, path: deploymentsPath, body: d})
+	r := request{method: http.MethodPost, path: deploymentsPath, body: d}
+	if d.IdempotencyKey != "" {
+		r.header = http.Header{"Idempotency-Key": {d.IdempotencyKey}}
+	}
+	return native[Deployment](ctx, c, r)
 }
 
 // GetDeployment returns one deployment.

@@ -55,6 +55,7 @@ func (p *program) deploy() *cobra.Command {
 	flags.Int64Var(&f.context, "context", 0, "largest prompt and answer together, in `tokens`")
 	flags.Int64Var(&f.rpm, "rpm", 0, "limit of `requests` per minute")
 	flags.Int64Var(&f.tpm, "tpm", 0, "limit of `tokens` per minute")
+	flags.StringVar(&d.IdempotencyKey, "idempotency-key", "", "a repeat with the same `key` within 24 h makes no second deployment")
 	flags.BoolVar(&f.wait, "wait", false, "wait until it serves")
 	complete(cmd, "plan", api.PlanMU, api.PlanPTU, api.PlanLoRA)
 	return cmd

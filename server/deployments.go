@@ -19,11 +19,19 @@ func (s *Server) createDeployment(ctx context.Context, r *http.Request) (any, er
 	if err != nil {
 		return nil, fieldRefusal(err)
 	}
-	d, err := s.Deployments.Create(ctx, purchase(c))
+	once := berth.Once{Body: body}
+	switch keys := r.Header.Values("Idempotency-Key"); len(keys) {
+	case 0:
+	case 1:
+		once.Key = &keys[0]
+	default:
+		return nil, berth.Errorf(berth.CodeInvalid, "The header Idempotency-Key stands %d times in the request; send it once.", len(keys))
+	}
+	d, err := s.Deployments.CreateOnce(ctx, purchase(c), once)
 	if err != nil {
 		return nil, err
 	}
-	return s.deployment(d), nil
+	return heard{s.deployment(d), func() error { return s.Deployments.Unheard(ctx, d, once) }}, nil
 }
 
 // fieldRefusal gives a capacity that is no integer the documented sentence, everything

@@ -33,7 +33,9 @@ type desk struct {
 	keys     map[string]string // text by name: owner, admin, guest, stranger
 	ids      atomic.Int64
 	clock    atomic.Int64
-	broken   atomic.Bool // the gateway cannot be told
+	broken   atomic.Bool   // the gateway cannot be told
+	slow     atomic.Bool   // the gateway is told when the client has gone
+	written  chan struct{} // gets a value when a slow telling begins
 	stopping chan struct{}
 	changed  chan struct{} // wakes event streams
 }
@@ -43,7 +45,7 @@ func newDesk(t testing.TB) *desk {
 	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	d := &desk{TB: t, store: s, keys: map[string]string{}, stopping: make(chan struct{}), changed: make(chan struct{})}
+	d := &desk{TB: t, store: s, keys: map[string]string{}, stopping: make(chan struct{}), changed: make(chan struct{}), written: make(chan struct{})}
 	d.snapshot.Store(&berth.Snapshot{})
 	d.clock.Store(time.Date(2026, 10, 2, 1, 0, 0, 512_000_000, time.UTC).UnixNano())
 	d.furnish()
@@ -143,6 +145,11 @@ func (d *desk) wire() {
 func (d *desk) publish(ctx context.Context, _ int64) error {
 	if d.broken.Load() {
 		return errors.New("secret of operators")
+	}
+	if d.slow.Load() {
+		d.written <- struct{}{}
+		<-ctx.Done()
+		ctx = context.WithoutCancel(ctx)
 	}
 	state := berth.Routing{}
 	err := d.store.View(ctx, func(tx berth.Tx) (err error) {

@@ -162,7 +162,27 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, op operation, sh
 		s.refuse(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, shape(requestID(w), v))
+	h, must := v.(heard)
+	if must {
+		v = h.value
+	}
+	writeErr := writeJSON(w, http.StatusOK, shape(requestID(w), v))
+	if must && (writeErr != nil || !delivered(w, r)) {
+		err := h.unheard()
+		s.Logger.Info("an answer did not arrive", "request_id", requestID(w), "path", r.URL.Path, "remembered", err == nil, "error", err)
+	}
+}
+
+// heard is the value of an operation that must know when its answer did not arrive.
+type heard struct {
+	value   any
+	unheard func() error
+}
+
+// delivered reports whether the client was there while the answer was written: what the
+// connection has taken and the client never reads, nobody can know.
+func delivered(w http.ResponseWriter, r *http.Request) bool {
+	return r.Context().Err() == nil && http.NewResponseController(w).Flush() == nil && r.Context().Err() == nil
 }
 
 // requestID is the one that ServeHTTP gave the answer.
@@ -235,13 +255,13 @@ func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, api.Health{Status: "ok", Version: s.Version})
+	_ = writeJSON(w, http.StatusOK, api.Health{Status: "ok", Version: s.Version})
 }
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.Ready(); err != nil {
-		writeJSON(w, http.StatusServiceUnavailable, api.Health{Status: err.Error(), Version: s.Version})
+		_ = writeJSON(w, http.StatusServiceUnavailable, api.Health{Status: err.Error(), Version: s.Version})
 		return
 	}
-	writeJSON(w, http.StatusOK, api.Health{Status: "ok", Version: s.Version})
+	_ = writeJSON(w, http.StatusOK, api.Health{Status: "ok", Version: s.Version})
 }

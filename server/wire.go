@@ -13,14 +13,15 @@ import (
 	"github.com/berthhq/berth/api"
 )
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func writeJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		status, body = http.StatusInternalServerError, []byte(`{"code":"InternalError","message":"The answer could not be written."}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that has gone is no concern of ours
+	_, err = w.Write(append(body, '\n'))
+	return err
 }
 
 // wireCode is how an error of the domain looks on the wire (api.md 3.1, 3.2).
@@ -53,7 +54,7 @@ const internalMessage = "An internal error has occured, please try again later o
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e, known := s.describe(w, r, err)
 	advise(w.Header(), r.Method, e, known)
-	writeJSON(w, e.Status, errorBody(dialectOf(r.URL.Path), e))
+	_ = writeJSON(w, e.Status, errorBody(dialectOf(r.URL.Path), e)) // a client that has gone is no concern of ours
 }
 
 // describe returns an error as clients see it, and what the domain said of it, nil when

@@ -23,6 +23,7 @@ func (t *tx) Deployments() berth.DeploymentStore { return deployments{t} }
 func (t *tx) Pools() berth.PoolStore             { return pools{t} }
 func (t *tx) Replicas() berth.ReplicaStore       { return replicas{t} }
 func (t *tx) Events() berth.EventStore           { return events{t} }
+func (t *tx) Receipts() berth.ReceiptStore       { return receipts{t} }
 func (t *tx) Usage() berth.UsageStore            { return usage{t} }
 func (t *tx) Uploads() berth.UploadStore         { return uploads{t} }
 func (t *tx) Imports() berth.ImportJobStore      { return imports{t} }

@@ -104,6 +104,28 @@ var lists = []promise{
 			return struct{}{}, first(err1, err2, err3, err4, err5, err6, err7)
 		})
 	}},
+	{"receipts end at their time, and are counted by workspace", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		count := func(workspaceID string) int64 {
+			return view(s, func(tx berth.Tx) (int64, error) { return tx.Receipts().Count(ctx, workspaceID) })
+		}
+		s.write(func(tx berth.Tx) error {
+			var err error
+			for i, space := range []string{workspaceID, workspaceID, workspaceID, otherSpaceID} {
+				err = first(err, tx.Receipts().Put(ctx, berth.Receipt{
+					WorkspaceID: space, Name: numbered("r", i), DeploymentID: deploymentID, ExpiresAt: epoch.Add(time.Duration(i) * time.Minute),
+				}))
+			}
+			return err
+		})
+		s.same("of a workspace", count(workspaceID), int64(3))
+		s.write(func(tx berth.Tx) error { return tx.Receipts().Expire(ctx, epoch.Add(time.Minute)) })
+		s.same("that have not ended", count(workspaceID), int64(1))
+		s.write(func(tx berth.Tx) error { return tx.Receipts().Delete(ctx, workspaceID, numbered("r", 2)) })
+		s.same("after a deletion", count(workspaceID), int64(0))
+		s.same("of another workspace", count(otherSpaceID), int64(1))
+	}},
 	{"pages of deployments are what a plain sort of the live ones says", pagesAreASort},
 	{"pages of one View do not shift while deployments are inserted", func(s suite) {
 		s.settle()

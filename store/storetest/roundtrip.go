@@ -180,6 +180,14 @@ var roundTrips = []promise{
 			return pick(list, err, func(berth.Event) bool { return true })
 		},
 	}.check},
+	{"a receipt keeps every field, and is replaced", trip[berth.Receipt]{
+		place:  func(r *berth.Receipt) { r.WorkspaceID, r.Name, r.DeploymentID = workspaceID, "new", deploymentID },
+		insert: func(ctx context.Context, tx berth.Tx, r berth.Receipt) error { return tx.Receipts().Put(ctx, r) },
+		update: func(ctx context.Context, tx berth.Tx, r berth.Receipt) error { return tx.Receipts().Put(ctx, r) },
+		read: func(ctx context.Context, tx berth.Tx) (berth.Receipt, error) {
+			return tx.Receipts().Get(ctx, workspaceID, "new")
+		},
+	}.check},
 	{"an audit entry keeps every field", trip[berth.Audit]{
 		place:  func(a *berth.Audit) { a.ID = "aud_new" },
 		insert: func(ctx context.Context, tx berth.Tx, a berth.Audit) error { return tx.Events().AppendAudit(ctx, a) },

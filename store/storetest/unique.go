@@ -104,6 +104,8 @@ var absences = []promise{
 			"delete pool":             func(tx berth.Tx) error { return tx.Pools().Delete(ctx, "x") },
 			"read replica":            func(tx berth.Tx) error { return second(tx.Replicas().Get(ctx, "x")) },
 			"read hold":               func(tx berth.Tx) error { return second(tx.Nodes().HoldOf(ctx, "x")) },
+			"read receipt":            func(tx berth.Tx) error { return second(tx.Receipts().Get(ctx, workspaceID, "x")) },
+			"delete receipt":          func(tx berth.Tx) error { return tx.Receipts().Delete(ctx, workspaceID, "x") },
 			"change replica":          func(tx berth.Tx) error { return tx.Replicas().Update(ctx, berth.Replica{ID: "x"}) },
 			"delete replica":          func(tx berth.Tx) error { return tx.Replicas().Delete(ctx, "x") },
 		}
