@@ -37,7 +37,7 @@ type desk struct {
 	slow     atomic.Bool   // the gateway is told when the client has gone
 	written  chan struct{} // gets a value when a slow telling begins
 	stopping chan struct{}
-	changed  chan struct{} // wakes event streams
+	changed  chan struct{} // wakes event streams; a wake for nobody is no matter
 }
 
 func newDesk(t testing.TB) *desk {
@@ -45,7 +45,7 @@ func newDesk(t testing.TB) *desk {
 	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	d := &desk{TB: t, store: s, keys: map[string]string{}, stopping: make(chan struct{}), changed: make(chan struct{}), written: make(chan struct{})}
+	d := &desk{TB: t, store: s, keys: map[string]string{}, stopping: make(chan struct{}), changed: make(chan struct{}, 100), written: make(chan struct{})}
 	d.snapshot.Store(&berth.Snapshot{})
 	d.clock.Store(time.Date(2026, 10, 2, 1, 0, 0, 512_000_000, time.UTC).UnixNano())
 	d.furnish()
