@@ -34,11 +34,16 @@ type Tx interface {
 	Usage() UsageStore
 	Uploads() UploadStore
 	Imports() ImportJobStore
-	// Route raises and returns the routing version; every transaction that changes what
-	// the gateway must know calls it.
+	// Route gives the transaction its routing version, one above that of the transaction
+	// before, and returns it; a second call returns the same. A transaction that writes
+	// something of a [Noun] gets one in any case.
 	Route(ctx context.Context) (int64, error)
 	// RoutingVersion returns the present one.
 	RoutingVersion(ctx context.Context) (int64, error)
+	// Changes returns what transactions of a later routing version than after wrote, each
+	// thing once. known is false when the store does not remember as far back (it does for
+	// some thousand versions): then anything may have changed.
+	Changes(ctx context.Context, after int64) (list []Ref, known bool, err error)
 }
 
 // AccountStore keeps accounts and their workspaces.
@@ -127,6 +132,10 @@ type DeploymentStore interface {
 	// Tombstone reports whether the workspace had a deployment of that name that is
 	// deleted.
 	Tombstone(ctx context.Context, workspaceID, deployedModel string) (bool, error)
+	// OfPool returns the live rows that name the pool, those that have left it too.
+	OfPool(ctx context.Context, poolID string) ([]Deployment, error)
+	// OfModel returns the live rows that were sold as the model or run on it.
+	OfModel(ctx context.Context, name string) ([]Deployment, error)
 	// List returns one page of live rows, newest CreatedAt first, ties by name, and
 	// the number of all that match.
 	List(ctx context.Context, f DeploymentFilter) ([]Deployment, int64, error)

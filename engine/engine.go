@@ -112,6 +112,8 @@ type Runner interface {
 	Stop(ctx context.Context, replicaID, nonce string, grace time.Duration) error
 	// Instances returns what runs now.
 	Instances() []Instance
+	// Runs reports whether the instance of that nonce runs now.
+	Runs(replicaID, nonce string) bool
 	// Exits delivers one Exit per instance, never blocking the Runner: the caller must
 	// receive until Close has returned. The channel is closed by Close.
 	Exits() <-chan Exit

@@ -177,6 +177,22 @@ func (r *Roster) Instances() []Instance {
 	return instances
 }
 
+// Runs implements [Runner].
+func (r *Roster) Runs(replicaID, nonce string) bool {
+	r.mu.Lock()
+	d := r.duties[replicaID]
+	r.mu.Unlock()
+	if d == nil || d.nonce != nonce {
+		return false
+	}
+	select {
+	case <-d.begun:
+		return d.running != nil
+	default:
+		return false
+	}
+}
+
 // Exits implements [Runner].
 func (r *Roster) Exits() <-chan Exit { return r.exits }
 

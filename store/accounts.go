@@ -51,6 +51,7 @@ func (s accounts) AccountPage(ctx context.Context, after string, limit int64) ([
 }
 
 func (s accounts) InsertWorkspace(ctx context.Context, w berth.Workspace) error {
+	s.tx.changed(berth.NounWorkspace, w.ID)
 	return workspaceTable.insert(ctx, s.tx, w)
 }
 

@@ -46,10 +46,12 @@ var deploymentTable = newTable("deployments", "deployment", func(d *berth.Deploy
 })
 
 func (s deployments) Insert(ctx context.Context, d berth.Deployment) error {
+	s.tx.changed(berth.NounDeployment, d.ID)
 	return deploymentTable.insert(ctx, s.tx, d)
 }
 
 func (s deployments) Update(ctx context.Context, d berth.Deployment) error {
+	s.tx.changed(berth.NounDeployment, d.ID)
 	return deploymentTable.update(ctx, s.tx, d)
 }
 
@@ -65,6 +67,14 @@ func (s deployments) Tombstone(ctx context.Context, workspaceID, deployedModel s
 	n, err := s.tx.number(ctx, "look for tombstone",
 		"SELECT COUNT(*) FROM deployments WHERE workspace_id = ? AND deployed_model = ? AND deleted_at <> 0", workspaceID, deployedModel)
 	return n > 0, err
+}
+
+func (s deployments) OfPool(ctx context.Context, poolID string) ([]berth.Deployment, error) {
+	return deploymentTable.all(ctx, s.tx, "WHERE pool_id = ? AND deleted_at = 0 ORDER BY id", poolID)
+}
+
+func (s deployments) OfModel(ctx context.Context, name string) ([]berth.Deployment, error) {
+	return deploymentTable.all(ctx, s.tx, "WHERE (model_name = ? OR base_model = ?) AND deleted_at = 0 ORDER BY id", name, name)
 }
 
 func (s deployments) List(ctx context.Context, f berth.DeploymentFilter) ([]berth.Deployment, int64, error) {

@@ -26,6 +26,7 @@ var keyTable = newTable("keys", "key", func(k *berth.Key) []column {
 })
 
 func (s keys) Insert(ctx context.Context, k berth.Key) error {
+	s.tx.changed(berth.NounKey, k.ID)
 	return keyTable.insert(ctx, s.tx, k)
 }
 
@@ -56,5 +57,6 @@ func (s keys) Sweep(ctx context.Context, now time.Time) (int64, error) {
 }
 
 func (s keys) Update(ctx context.Context, k berth.Key) error {
+	s.tx.changed(berth.NounKey, k.ID)
 	return keyTable.update(ctx, s.tx, k)
 }

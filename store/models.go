@@ -37,10 +37,12 @@ var modelTable = newTable("models", "model", func(m *berth.Model) []column {
 })
 
 func (s models) Insert(ctx context.Context, m berth.Model) error {
+	s.tx.changed(berth.NounModel, m.Name)
 	return modelTable.insert(ctx, s.tx, m)
 }
 
 func (s models) Update(ctx context.Context, m berth.Model) error {
+	s.tx.changed(berth.NounModel, m.Name)
 	return modelTable.update(ctx, s.tx, m)
 }
 
@@ -53,5 +55,6 @@ func (s models) List(ctx context.Context) ([]berth.Model, error) {
 }
 
 func (s models) Delete(ctx context.Context, name string) error {
+	s.tx.changed(berth.NounModel, name)
 	return modelTable.delete(ctx, s.tx, name)
 }

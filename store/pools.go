@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	berth "github.com/berthhq/berth"
 )
@@ -45,14 +47,17 @@ var proofTable = newTable("proofs", "proof", func(p *berth.Proof) []column {
 })
 
 func (s pools) Insert(ctx context.Context, p berth.Pool) error {
+	s.tx.changed(berth.NounPool, p.ID)
 	return poolTable.insert(ctx, s.tx, p)
 }
 
 func (s pools) Update(ctx context.Context, p berth.Pool) error {
+	s.tx.changed(berth.NounPool, p.ID)
 	return poolTable.update(ctx, s.tx, p)
 }
 
 func (s pools) Delete(ctx context.Context, id string) error {
+	s.tx.changed(berth.NounPool, id)
 	return poolTable.delete(ctx, s.tx, id)
 }
 
@@ -69,11 +74,19 @@ func (s pools) List(ctx context.Context) ([]berth.Pool, error) {
 }
 
 func (s pools) Join(ctx context.Context, m berth.Member) error {
+	s.tx.changed(berth.NounDeployment, m.DeploymentID)
+	s.tx.changed(berth.NounPool, m.PoolID)
 	return memberTable.insert(ctx, s.tx, m)
 }
 
 func (s pools) Leave(ctx context.Context, deploymentID string) error {
-	_, err := s.tx.exec(ctx, memberTable.deleteSQL, deploymentID)
+	var pool string
+	err := s.tx.queryRow(ctx, memberTable.deleteSQL+" RETURNING pool_id", deploymentID).Scan(&pool)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	s.tx.changed(berth.NounDeployment, deploymentID)
+	s.tx.changed(berth.NounPool, pool)
 	return s.tx.dialect.wrote(memberTable.noun, err)
 }
 

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	berth "github.com/berthhq/berth"
 )
@@ -38,15 +40,30 @@ var replicaTable = newTable("replicas", "replica", func(r *berth.Replica) []colu
 const oldestFirst = " ORDER BY created_at, id"
 
 func (s replicas) Insert(ctx context.Context, r berth.Replica) error {
+	s.changed(r.DeploymentID, r.PoolID)
 	return replicaTable.insert(ctx, s.tx, r)
 }
 
 func (s replicas) Update(ctx context.Context, r berth.Replica) error {
+	s.changed(r.DeploymentID, r.PoolID)
 	return replicaTable.update(ctx, s.tx, r)
 }
 
 func (s replicas) Delete(ctx context.Context, id string) error {
-	return replicaTable.delete(ctx, s.tx, id)
+	var deployment, pool string
+	err := s.tx.queryRow(ctx, replicaTable.deleteSQL+" RETURNING deployment_id, pool_id", id).
+		Scan(reference{&deployment}, reference{&pool})
+	if errors.Is(err, sql.ErrNoRows) {
+		return missing(replicaTable.noun)
+	}
+	s.changed(deployment, pool)
+	return s.tx.dialect.wrote(replicaTable.noun, err)
+}
+
+// changed notes a replica's owner.
+func (s replicas) changed(deploymentID, poolID string) {
+	s.tx.changed(berth.NounDeployment, deploymentID)
+	s.tx.changed(berth.NounPool, poolID)
 }
 
 func (s replicas) Get(ctx context.Context, id string) (berth.Replica, error) {

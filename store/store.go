@@ -62,7 +62,11 @@ func (s *Store) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn fun
 	}
 	// Does nothing after the commit; also reached when fn panics.
 	defer func() { _ = t.Rollback() }()
-	if err := fn(&tx{sql: t, dialect: s.dialect}); err != nil {
+	ours := &tx{sql: t, dialect: s.dialect}
+	if err := fn(ours); err != nil {
+		return err
+	}
+	if err := ours.tell(ctx); err != nil {
 		return err
 	}
 	err = t.Commit()

@@ -13,6 +13,8 @@ import (
 type tx struct {
 	sql     *sql.Tx
 	dialect dialect
+	version int64                 // routing version; 0: none yet
+	changes map[berth.Ref]bool // written so far
 }
 
 func (t *tx) Accounts() berth.AccountStore       { return accounts{t} }
@@ -29,7 +31,12 @@ func (t *tx) Uploads() berth.UploadStore         { return uploads{t} }
 func (t *tx) Imports() berth.ImportJobStore      { return imports{t} }
 
 func (t *tx) Route(ctx context.Context) (int64, error) {
-	return t.number(ctx, "raise routing version", "UPDATE routing SET version = version + 1 RETURNING version")
+	if t.version > 0 {
+		return t.version, nil
+	}
+	version, err := t.number(ctx, "raise routing version", "UPDATE routing SET version = version + 1 RETURNING version")
+	t.version = version
+	return version, err
 }
 
 func (t *tx) RoutingVersion(ctx context.Context) (int64, error) {

@@ -131,6 +131,9 @@ func (b *bench) mustBeGone(t testing.TB, i engine.Instance) {
 	if status := b.call(t, i, i.Endpoint.Key); status != 0 {
 		t.Errorf("%s answers %d after its end", i.ReplicaID, status)
 	}
+	if b.Runner.Runs(i.ReplicaID, i.Nonce) {
+		t.Errorf("%s runs after its end", i.ReplicaID)
+	}
 	for _, other := range b.Runner.Instances() {
 		if other.Nonce == i.Nonce {
 			t.Errorf("%s is listed after its end", i.ReplicaID)

@@ -78,6 +78,9 @@ func testInstances(t *testing.T, b *bench) {
 		if i != one && i != two {
 			t.Errorf("a listed instance differs from the started one: %+v", i)
 		}
+		if !b.Runner.Runs(i.ReplicaID, i.Nonce) || b.Runner.Runs(i.ReplicaID, "another") {
+			t.Errorf("%s runs, under its own nonce only", i.ReplicaID)
+		}
 	}
 }
 

@@ -28,3 +28,4 @@ UPDATE routing SET forgotten = version;
 
 CREATE INDEX deployments_by_model ON deployments (model_name) WHERE deleted_at = 0;
 CREATE INDEX deployments_by_base_model ON deployments (base_model) WHERE deleted_at = 0;
+CREATE INDEX deployments_by_pool ON deployments (pool_id) WHERE deleted_at = 0;
