@@ -2,6 +2,7 @@ package berth
 
 import (
 	"cmp"
+	"maps"
 	"time"
 )
 
@@ -110,9 +111,36 @@ type Routing struct {
 }
 
 // Snapshot is a pure function of the routing state and the moment.
-func (r *Routing) Snapshot(now time.Time) *Snapshot {
-	s := &Snapshot{Version: r.Version, Workspaces: r.accounts(), Routes: make(map[string]*Route, len(r.Deployments))}
-	s.Keys = r.keys(s.Workspaces, now)
+func (r *Routing) Snapshot(now time.Time) *Snapshot { return r.Update(&Snapshot{}, now) }
+
+// Update returns old with what r knows in place of what was there before, and without
+// what r says is deleted, revoked or expired; r may be a part of the state, in which a
+// token comes with its parent and a key with its workspace. A map is copied only when
+// something in it changes: 10,000 entries take some 0.1 ms.
+func (r *Routing) Update(old *Snapshot, now time.Time) *Snapshot {
+	s := &Snapshot{Version: r.Version, Keys: old.Keys, Workspaces: old.Workspaces, Routes: old.Routes}
+	if len(r.Workspaces) > 0 || s.Workspaces == nil {
+		s.Workspaces = r.accounts(old.Workspaces)
+	}
+	if len(r.Keys) > 0 || s.Keys == nil {
+		s.Keys = r.keys(old.Keys, s.Workspaces, now)
+	}
+	if len(r.Deployments) > 0 || s.Routes == nil {
+		s.Routes = r.routes(old.Routes)
+	}
+	return s
+}
+
+// copied returns a map that may be changed, with room for more.
+func copied[K comparable, V any](old map[K]V, more int) map[K]V {
+	if old == nil {
+		return make(map[K]V, more)
+	}
+	return maps.Clone(old)
+}
+
+func (r *Routing) routes(old map[string]*Route) map[string]*Route {
+	routes := copied(old, len(r.Deployments))
 	models := make(map[string]*Model, len(r.Models))
 	for i := range r.Models {
 		models[r.Models[i].Name] = &r.Models[i]
@@ -129,7 +157,15 @@ func (r *Routing) Snapshot(now time.Time) *Snapshot {
 		}
 	}
 	for i := range r.Deployments {
+		if d := &r.Deployments[i]; !d.DeletedAt.IsZero() && routes[d.DeployedModel] != nil && routes[d.DeployedModel].DeploymentID == d.ID {
+			delete(routes, d.DeployedModel)
+		}
+	}
+	for i := range r.Deployments {
 		d := &r.Deployments[i]
+		if !d.DeletedAt.IsZero() {
+			continue
+		}
 		route := newRoute(d, models[d.ModelName], models[d.BaseModel])
 		owner := d.PoolID
 		if owner == "" {
@@ -140,32 +176,42 @@ func (r *Routing) Snapshot(now time.Time) *Snapshot {
 				route.Targets = append(route.Targets, t)
 			}
 		}
-		s.Routes[d.DeployedModel] = route
+		routes[d.DeployedModel] = route
 	}
-	return s
+	return routes
 }
 
 // accounts returns the account of each workspace.
-func (r *Routing) accounts() map[string]string {
-	accounts := make(map[string]string, len(r.Workspaces))
+func (r *Routing) accounts(old map[string]string) map[string]string {
+	accounts := copied(old, len(r.Workspaces))
 	for _, w := range r.Workspaces {
-		accounts[w.ID] = w.AccountID
+		if w.DeletedAt.IsZero() {
+			accounts[w.ID] = w.AccountID
+		} else {
+			delete(accounts, w.ID)
+		}
 	}
 	return accounts
 }
 
 // keys returns what is live: a key whose workspace is gone is not, nor a token whose
 // parent is not.
-func (r *Routing) keys(accounts map[string]string, now time.Time) map[KeyHash]*KeyEntry {
+func (r *Routing) keys(old map[KeyHash]*KeyEntry, accounts map[string]string, now time.Time) map[KeyHash]*KeyEntry {
 	live := make(map[string]bool, len(r.Keys))
 	for i := range r.Keys {
 		_, housed := accounts[r.Keys[i].WorkspaceID]
 		live[r.Keys[i].ID] = housed && r.Keys[i].Live(now)
 	}
-	keys := make(map[KeyHash]*KeyEntry, len(r.Keys))
+	keys := make(map[KeyHash]*KeyEntry, len(old)+len(r.Keys))
+	for hash, k := range old {
+		if k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt) {
+			keys[hash] = k
+		}
+	}
 	for i := range r.Keys {
 		k := &r.Keys[i]
 		if !live[k.ID] || k.ParentID != "" && !live[k.ParentID] {
+			delete(keys, k.Hash)
 			continue
 		}
 		keys[k.Hash] = &KeyEntry{

@@ -18,8 +18,9 @@ type routing struct {
 
 	watchers watchers
 
-	mu      sync.Mutex // one refresh at a time
-	version atomic.Int64
+	mu       sync.Mutex // one refresh at a time
+	snapshot *berth.Snapshot
+	version  atomic.Int64
 }
 
 // publishTimeout bounds a refresh: what was committed is to be taken even when the
@@ -42,43 +43,41 @@ func (r *routing) Publish(ctx context.Context, version int64) error {
 	return r.refresh(ctx)
 }
 
-// Refresh makes the gateway take the newest state, such as an engine's address that
-// the store does not have.
+// Refresh makes the gateway take the newest state. The address of an engine, which the
+// store does not have, changes only together with a write of its replica.
 func (r *routing) Refresh(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.refresh(ctx)
 }
 
+// refresh reads what changed since the last snapshot, or everything when there is none
+// or the store does not remember.
 func (r *routing) refresh(ctx context.Context) error {
-	state := berth.Routing{Address: r.address}
+	var state berth.Routing
+	part := false
 	err := r.store.View(ctx, func(tx berth.Tx) (err error) {
-		if state.Version, err = tx.RoutingVersion(ctx); err != nil {
-			return err
+		if r.snapshot != nil {
+			if state, part, err = berth.ReadRoutingSince(ctx, tx, r.snapshot.Version); part || err != nil {
+				return err
+			}
 		}
-		if state.Keys, err = tx.Keys().List(ctx, ""); err != nil {
-			return err
-		}
-		if state.Workspaces, err = tx.Accounts().Workspaces(ctx); err != nil {
-			return err
-		}
-		if state.Models, err = tx.Models().List(ctx); err != nil {
-			return err
-		}
-		if state.Deployments, _, err = tx.Deployments().List(ctx, berth.DeploymentFilter{}); err != nil {
-			return err
-		}
-		if state.Members, err = tx.Pools().Members(ctx, ""); err != nil {
-			return err
-		}
-		state.Replicas, err = tx.Replicas().List(ctx)
+		state, err = berth.ReadRouting(ctx, tx)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.swap(state.Snapshot(r.now()))
+	state.Address = r.address
+	old := &berth.Snapshot{}
+	if part {
+		if old = r.snapshot; state.Version == old.Version {
+			return nil
+		}
+	}
+	r.snapshot = state.Update(old, r.now())
+	r.swap(r.snapshot)
 	r.version.Store(state.Version)
-	r.watchers.look(state.Deployments)
+	r.watchers.look(state.Deployments, !part)
 	return nil
 }

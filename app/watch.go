@@ -51,31 +51,38 @@ func (w *watchers) watch(deploymentID string) (<-chan struct{}, func()) {
 	}
 }
 
-// look compares the live deployments, all of them, with what was seen before. One that
-// is not there any more is a change at every look.
-func (w *watchers) look(live []berth.Deployment) {
+// look compares deployments with what was seen of them before. They are those that were
+// written, or all that are live: then one that is not among them is a change.
+func (w *watchers) look(list []berth.Deployment, all bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.watched) == 0 {
 		return
 	}
-	there := make(map[string]glimpse, len(w.watched))
-	for i := range live {
-		if d := &live[i]; w.watched[d.ID] != nil {
-			there[d.ID] = glimpse{d.Status, d.ReadyCapacity, d.ModifiedAt}
+	there := make(map[string]bool, len(w.watched))
+	for i := range list {
+		d := w.watched[list[i].ID]
+		if d == nil {
+			continue
+		}
+		there[list[i].ID] = true
+		if now := (glimpse{list[i].Status, list[i].ReadyCapacity, list[i].ModifiedAt}); now != d.seen {
+			d.seen = now
+			d.wake()
 		}
 	}
 	for id, d := range w.watched {
-		now, ok := there[id]
-		if ok && now == d.seen {
-			continue
+		if all && !there[id] {
+			d.wake()
 		}
-		d.seen = now
-		for changed := range d.waiting {
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
+	}
+}
+
+func (d *watched) wake() {
+	for changed := range d.waiting {
+		select {
+		case changed <- struct{}{}:
+		default:
 		}
 	}
 }

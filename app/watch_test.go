@@ -21,11 +21,11 @@ func TestWatchersAreWokenByWhatTheyWatch(t *testing.T) {
 	one := berth.Deployment{ID: "dep_1", Status: berth.StatusPending, ModifiedAt: time.Unix(1, 0)}
 	two := one
 	two.ID = "dep_2"
-	w.look([]berth.Deployment{one, two}) // nobody watches
+	w.look([]berth.Deployment{one, two}, true) // nobody watches
 	first, stopFirst := w.watch("dep_1")
 	second, stopSecond := w.watch("dep_1")
 	other, stopOther := w.watch("dep_2")
-	w.look([]berth.Deployment{one, two}) // seen for the first time
+	w.look([]berth.Deployment{one, two}, true) // seen for the first time
 	for _, c := range []<-chan struct{}{first, second, other} {
 		if !woken(c) || woken(c) {
 			t.Error("the first look wakes everybody once")
@@ -37,14 +37,14 @@ func TestWatchersAreWokenByWhatTheyWatch(t *testing.T) {
 		"there and back in between": func() { one.ModifiedAt = one.ModifiedAt.Add(time.Second) },
 	} {
 		change()
-		w.look([]berth.Deployment{one, two})
-		w.look([]berth.Deployment{one, two})
+		w.look([]berth.Deployment{one}, false)
+		w.look([]berth.Deployment{one, two}, true)
 		if !woken(first) || !woken(second) || woken(first) || woken(other) {
 			t.Errorf("%s: who is woken", what)
 		}
 	}
 	stopFirst()
-	w.look([]berth.Deployment{two}) // deleted
+	w.look([]berth.Deployment{two}, true) // deleted
 	if woken(first) || !woken(second) || woken(other) {
 		t.Error("a deleted one")
 	}
@@ -55,7 +55,7 @@ func TestWatchersAreWokenByWhatTheyWatch(t *testing.T) {
 	}
 	again, stop := w.watch("dep_2")
 	stopOther() // of an earlier life
-	w.look([]berth.Deployment{two})
+	w.look([]berth.Deployment{two}, true)
 	if !woken(again) {
 		t.Error("the new watcher was lost")
 	}

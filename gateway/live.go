@@ -28,8 +28,27 @@ type lease struct {
 	cut       func() // ends the call
 }
 
-// replica counts the calls at one engine, of all deployments.
+// replica counts the calls at one engine, of all deployments. Below 0 it is dropped from
+// the table; take another.
 type replica struct{ inFlight atomic.Int64 }
+
+const dropped = -1
+
+// enter counts a call; false: the replica is dropped.
+func (r *replica) enter() bool {
+	for {
+		n := r.inFlight.Load()
+		if n < 0 {
+			return false
+		}
+		if r.inFlight.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// retire marks a replica without calls as dropped.
+func (r *replica) retire() bool { return r.inFlight.CompareAndSwap(0, dropped) }
 
 // table holds the live values by deployment and the replicas by id. Look-ups take no
 // lock.
@@ -37,6 +56,7 @@ type table struct {
 	deployments sync.Map // deployment id -> *live
 	replicas    sync.Map // replica id -> *replica
 	newLimiter  func(deploymentID string) Limiter
+	swaps       atomic.Int64 // since the last prune
 }
 
 func (t *table) live(deploymentID string) *live {
@@ -65,14 +85,14 @@ func (t *table) enter(deploymentID string, target berth.Target, cut func()) *lea
 		l := t.live(deploymentID)
 		p := &lease{owner: l, replica: t.replica(target.ReplicaID), replicaID: target.ReplicaID, cut: cut}
 		l.mu.Lock()
-		if l.gone {
-			l.mu.Unlock()
-			continue
+		entered := !l.gone && p.replica.enter()
+		if entered {
+			l.running[p] = struct{}{}
 		}
-		l.running[p] = struct{}{}
-		p.replica.inFlight.Add(1)
 		l.mu.Unlock()
-		return p
+		if entered {
+			return p
+		}
 	}
 }
 
@@ -106,6 +126,13 @@ func (t *table) pick(l *live, targets []berth.Target, tried []string) (best bert
 
 // inFlight counts calls; "" stands for any deployment or replica.
 func (t *table) inFlight(deploymentID, replicaID string) int {
+	if deploymentID == "" && replicaID != "" {
+		r, ok := t.replicas.Load(replicaID)
+		if !ok {
+			return 0
+		}
+		return int(max(0, r.(*replica).inFlight.Load()))
+	}
 	n := 0
 	for l := range t.matching(deploymentID) {
 		l.mu.Lock()
@@ -140,8 +167,14 @@ func (t *table) matching(deploymentID string) func(yield func(*live) bool) {
 	}
 }
 
-// prune drops what no route names and no call uses.
+// prune drops what no route names and no call uses. It looks at every route, so it waits
+// until there were as many swaps as an eighth of the routes: what is left meanwhile is
+// little.
 func (t *table) prune(s *berth.Snapshot) {
+	if swaps := t.swaps.Add(1); swaps*8 < int64(len(s.Routes)) {
+		return
+	}
+	t.swaps.Store(0)
 	deployments, replicas := map[string]bool{}, map[string]bool{}
 	for _, route := range s.Routes {
 		deployments[route.DeploymentID] = true
@@ -156,7 +189,7 @@ func (t *table) prune(s *berth.Snapshot) {
 		return true
 	})
 	t.replicas.Range(func(id, r any) bool {
-		if !replicas[id.(string)] && r.(*replica).inFlight.Load() == 0 {
+		if !replicas[id.(string)] && r.(*replica).retire() {
 			t.replicas.CompareAndDelete(id, r)
 		}
 		return true

@@ -4,126 +4,159 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/engine"
 )
 
-// act takes one action and reports whether it changed anything. Each is safe to repeat.
-func (l *Loop) act(ctx context.Context, a Action) (bool, error) {
-	switch a := a.(type) {
-	case Start:
-		return l.alone(a.Replica, func() error { return l.start(ctx, a.Replica) })
-	case Stop:
-		return l.alone(a.Replica, func() error { return l.stop(ctx, a.Replica) })
-	case Remove:
-		return l.alone(a.Replica, func() error { return l.remove(ctx, a.Replica) })
-	case Lost:
-		r := a.Replica
-		l.lose(&r)
-		return true, l.update(ctx, r)
-	case Drain:
-		return true, l.drain(ctx, a.Replica)
-	case Grow:
-		return l.grow(ctx, a.Pool)
-	case SetDeployment:
-		return true, l.setDeployment(ctx, a)
-	case Cut:
-		l.opt.Traffic.Cut(a.DeploymentID)
-		return false, nil
-	case IdlePool:
-		a.Pool.IdleSince = l.opt.Now()
-		return true, l.unlessJoined(ctx, a.Pool, func(tx berth.Tx) error { return tx.Pools().Update(ctx, a.Pool) })
-	case RemovePool:
-		return true, l.unlessJoined(ctx, a.Pool, func(tx berth.Tx) error { return tx.Pools().Delete(ctx, a.Pool.ID) })
-	}
-	return false, fmt.Errorf("action %T is not known", a)
+// write is what an action does in a transaction; then, which may be nil, follows when
+// that is kept. It is safe to repeat.
+type write func(ctx context.Context, tx berth.Tx) (then func(), err error)
+
+// step is an action on its way.
+type step struct {
+	owner berth.Ref
+	write write
 }
 
-// alone runs fn unless a task is under way on the replica. A start under way is
-// cancelled instead: an action on its replica means that it is not wanted any more.
-func (l *Loop) alone(r berth.Replica, fn func() error) (bool, error) {
+// actAtOnce is how many actions share a transaction; more would keep purchases waiting.
+const actAtOnce = 100
+
+// takeAll takes steps, many in a transaction. One that fails does not keep the others
+// back: its owner is looked at again in a second.
+func (l *Loop) takeAll(ctx context.Context, steps []step) error {
+	for some := range slices.Chunk(steps, actAtOnce) {
+		if err := l.takeSome(ctx, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Loop) takeSome(ctx context.Context, steps []step) error {
+	var follow []func()
+	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+		follow = follow[:0]
+		for _, s := range steps {
+			then, err := s.write(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if then != nil {
+				follow = append(follow, then)
+			}
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		l.dirty = true
+		for _, then := range follow {
+			then()
+		}
+		return nil
+	case ctx.Err() != nil:
+		return err
+	case len(steps) == 1:
+		l.opt.Logger.Error("reconcile step failed; trying again in 1 s", "owner", steps[0].owner.ID, "error", err)
+		l.agenda.soonen(steps[0].owner, l.opt.Now().Add(time.Second))
+		return nil
+	}
+	half := len(steps) / 2
+	if err := l.takeSome(ctx, steps[:half]); err != nil {
+		return err
+	}
+	return l.takeSome(ctx, steps[half:])
+}
+
+// act returns what an action writes; nil: nothing now.
+func (l *Loop) act(a Action) write {
+	switch a := a.(type) {
+	case Start:
+		return l.alone(a.Replica, l.start)
+	case Stop:
+		return l.alone(a.Replica, l.stop)
+	case Remove:
+		return l.alone(a.Replica, l.remove)
+	case Lost:
+		return func(ctx context.Context, tx berth.Tx) (func(), error) {
+			r := a.Replica
+			l.lose(&r)
+			return nil, tx.Replicas().Update(ctx, r)
+		}
+	case Drain:
+		return func(ctx context.Context, tx berth.Tx) (func(), error) { return nil, l.drain(ctx, tx, a.Replica) }
+	case Grow:
+		return func(ctx context.Context, tx berth.Tx) (func(), error) { return nil, l.grow(ctx, tx, a.Pool.ID) }
+	case SetDeployment:
+		return func(ctx context.Context, tx berth.Tx) (func(), error) { return nil, l.settle(ctx, tx, a) }
+	case Cut:
+		l.opt.Traffic.Cut(a.DeploymentID)
+		return nil
+	case IdlePool:
+		a.Pool.IdleSince = l.opt.Now()
+		return unlessJoined(a.Pool, func(ctx context.Context, tx berth.Tx) error { return tx.Pools().Update(ctx, a.Pool) })
+	case RemovePool:
+		return unlessJoined(a.Pool, func(ctx context.Context, tx berth.Tx) error { return tx.Pools().Delete(ctx, a.Pool.ID) })
+	}
+	return func(context.Context, berth.Tx) (func(), error) { return nil, fmt.Errorf("action %T is not known", a) }
+}
+
+// alone returns what fn writes of r, unless a task is under way on the replica. A start
+// under way is cancelled instead: an action on its replica means that it is not wanted
+// any more.
+func (l *Loop) alone(r berth.Replica, fn func(context.Context, berth.Tx, berth.Replica) (func(), error)) write {
 	t, busy := l.tasks[r.ID]
 	if !busy {
-		return true, fn()
+		return func(ctx context.Context, tx berth.Tx) (func(), error) { return fn(ctx, tx, r) }
 	}
 	if t.cancel != nil && r.State == berth.ReplicaStarting {
 		t.cancel()
 	}
-	return false, nil
+	return nil
 }
 
-// unlessJoined runs fn in a transaction in which the pool still has no member.
-func (l *Loop) unlessJoined(ctx context.Context, p berth.Pool, fn func(berth.Tx) error) error {
-	return l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+// unlessJoined returns what fn writes while the pool has no member.
+func unlessJoined(p berth.Pool, fn func(context.Context, berth.Tx) error) write {
+	return func(ctx context.Context, tx berth.Tx) (func(), error) {
 		members, err := tx.Pools().Members(ctx, p.ID)
 		if err != nil || len(members) > 0 {
-			return err
+			return nil, err
 		}
-		return fn(tx)
-	})
-}
-
-// update writes a replica and raises the routing version.
-func (l *Loop) update(ctx context.Context, r berth.Replica) error {
-	return l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		if err := tx.Replicas().Update(ctx, r); err != nil {
-			return err
-		}
-		_, err := tx.Route(ctx)
-		return err
-	})
-}
-
-// remove forgets a replica and frees its hardware in one transaction.
-func (l *Loop) remove(ctx context.Context, r berth.Replica) error {
-	done, err := l.unlessWanted(ctx, r, func(tx berth.Tx) error {
-		if err := tx.Nodes().Release(ctx, r.ID); err != nil {
-			return err
-		}
-		return tx.Replicas().Delete(ctx, r.ID)
-	})
-	if done && err == nil {
-		l.forget(r.Nonce)
+		return nil, fn(ctx, tx)
 	}
-	return err
+}
+
+// remove forgets a replica and frees its hardware.
+func (l *Loop) remove(ctx context.Context, tx berth.Tx, r berth.Replica) (func(), error) {
+	if wanted, err := l.wanted(ctx, tx, r); err != nil || wanted {
+		return nil, err
+	}
+	if err := tx.Nodes().Release(ctx, r.ID); err != nil {
+		return nil, err
+	}
+	return func() { l.forget(r.Nonce) }, tx.Replicas().Delete(ctx, r.ID)
 }
 
 // drain takes a replica out of routing.
-func (l *Loop) drain(ctx context.Context, r berth.Replica) error {
-	_, err := l.unlessWanted(ctx, r, func(tx berth.Tx) error {
-		r.State, r.DrainFrom = berth.ReplicaDraining, l.opt.Now()
-		if err := tx.Replicas().Update(ctx, r); err != nil {
-			return err
-		}
-		_, err := tx.Route(ctx)
+func (l *Loop) drain(ctx context.Context, tx berth.Tx, r berth.Replica) error {
+	if wanted, err := l.wanted(ctx, tx, r); err != nil || wanted {
 		return err
-	})
-	return err
+	}
+	r.State, r.DrainFrom = berth.ReplicaDraining, l.opt.Now()
+	return tx.Replicas().Update(ctx, r)
 }
 
-// unlessWanted runs fn in a transaction, unless a purchase has counted on the replica
-// since the plan was made.
-func (l *Loop) unlessWanted(ctx context.Context, r berth.Replica, fn func(berth.Tx) error) (done bool, err error) {
-	err = l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		done = false
-		if r.Live() {
-			wanted, err := l.wanted(ctx, tx, r)
-			if err != nil || wanted {
-				return err
-			}
-		}
-		done = true
-		return fn(tx)
-	})
-	return done, err
-}
-
-// wanted reports whether the lanes of r's owner, as they are now, need r.
+// wanted reports whether a purchase has counted on the replica since the plan was made:
+// the lanes of its owner, as they are now, need it.
 func (l *Loop) wanted(ctx context.Context, tx berth.Tx, r berth.Replica) (bool, error) {
+	if !r.Live() {
+		return false, nil
+	}
 	want, have, err := l.ownerLanes(ctx, tx, r)
 	superfluous := slices.ContainsFunc(berth.Superfluous(want, have), func(s berth.Replica) bool { return s.ID == r.ID })
-	return !superfluous, err
+	return err == nil && !superfluous, err
 }
 
 // ownerLanes returns what the lanes of r's owner should be and the replicas that it has.
@@ -162,40 +195,38 @@ func (l *Loop) traits(engineName string) berth.EngineTraits {
 
 // grow adds what the lanes of a pool miss. What cannot be placed is tried again after
 // [GrowPause].
-func (l *Loop) grow(ctx context.Context, pool berth.Pool) (bool, error) {
-	grown := false
-	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		grown = false
-		want, have, err := l.lanes(ctx, tx, pool.ID)
+func (l *Loop) grow(ctx context.Context, tx berth.Tx, poolID string) error {
+	want, have, err := l.lanes(ctx, tx, poolID)
+	if err != nil {
+		return err
+	}
+	missing := berth.Missing(want, have)
+	if len(missing) == 0 {
+		return nil
+	}
+	pool, err := tx.Pools().Get(ctx, poolID)
+	if err != nil {
+		return err
+	}
+	pool.GrewAt = l.opt.Now()
+	if err := tx.Pools().Update(ctx, pool); err != nil {
+		return err
+	}
+	for _, lane := range missing {
+		like := berth.Replica{
+			PoolID: pool.ID, Lane: lane.Lane, Engine: pool.Engine, ModelName: pool.ModelName,
+			Spec: pool.Spec, Adapters: lane.Adapters, State: berth.ReplicaPending, CreatedAt: l.opt.Now(),
+		}
+		err := berth.HoldReplicas(ctx, tx, like, lane.Replicas, l.traits(pool.Engine), l.opt.NewID)
+		if berth.CodeOf(err) == berth.CodeNoCapacity {
+			l.opt.Logger.Warn("pool cannot grow back", "pool", pool.ID, "model", pool.ModelName, "lane", lane.Lane, "reason", err)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		missing := berth.Missing(want, have)
-		if len(missing) == 0 {
-			return nil
-		}
-		pool.GrewAt = l.opt.Now()
-		if err := tx.Pools().Update(ctx, pool); err != nil {
-			return err
-		}
-		for _, lane := range missing {
-			like := berth.Replica{
-				PoolID: pool.ID, Lane: lane.Lane, Engine: pool.Engine, ModelName: pool.ModelName,
-				Spec: pool.Spec, Adapters: lane.Adapters, State: berth.ReplicaPending, CreatedAt: l.opt.Now(),
-			}
-			err := berth.HoldReplicas(ctx, tx, like, lane.Replicas, l.traits(pool.Engine), l.opt.NewID)
-			if berth.CodeOf(err) == berth.CodeNoCapacity {
-				l.opt.Logger.Warn("pool cannot grow back", "pool", pool.ID, "model", pool.ModelName, "lane", lane.Lane, "reason", err)
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			grown = true
-		}
-		return nil
-	})
-	return grown, err
+	}
+	return nil
 }
 
 // lose makes a replica whose engine is gone without a fault pending again.
@@ -242,15 +273,8 @@ func (l *Loop) enter(ctx context.Context, tx berth.Tx, d *berth.Deployment, a Se
 	return nil
 }
 
-// setDeployment re-reads the deployment, since a client may have changed it since the
-// state was taken, and moves it if the cause still applies.
-func (l *Loop) setDeployment(ctx context.Context, a SetDeployment) error {
-	return l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		return l.settle(ctx, tx, a)
-	})
-}
-
-// settle is setDeployment in a transaction.
+// settle re-reads the deployment, since a client may have changed it since the state was
+// taken, and moves it if the cause still applies.
 func (l *Loop) settle(ctx context.Context, tx berth.Tx, a SetDeployment) error {
 	d, err := tx.Deployments().Get(ctx, a.ID)
 	if err != nil {
@@ -274,9 +298,5 @@ func (l *Loop) settle(ctx context.Context, tx berth.Tx, a SetDeployment) error {
 		return err
 	}
 	l.opt.Logger.Info("deployment changed", "deployment", d.ID, "deployed_model", d.DeployedModel, "status", d.Status, "ready_capacity", d.ReadyCapacity, "reason", a.Reason)
-	if err := tx.Events().Append(ctx, d.Event(l.opt.NewID("evt_"), now, a.Reason)); err != nil {
-		return err
-	}
-	_, err = tx.Route(ctx)
-	return err
+	return tx.Events().Append(ctx, d.Event(l.opt.NewID("evt_"), now, a.Reason))
 }

@@ -43,6 +43,8 @@ type Options struct {
 	Grace        time.Duration // of calls of a deployment that is deleted; default 30 s
 	Drain        time.Duration // of calls on a replica that another replaces; default 30 min
 	StopGrace    time.Duration // between asking an engine to end and forcing it; default 5 s
+	Poll         time.Duration // between two looks for what other processes wrote; default 2 s
+	Sweep        time.Duration // within which everything is compared, whether it changed or not; default 10 min
 }
 
 // Loop is the only writer of replicas. One goroutine decides and writes; starts, probes
@@ -55,6 +57,8 @@ type Loop struct {
 	running sync.WaitGroup
 	tasks   map[string]task // by replica: a start or stop under way
 	noted   []report        // not booked yet
+	agenda  *agenda         // of owners
+	seen    int64           // routing version up to which the store was read; −1: nothing yet
 	dirty   bool            // something was written that the gateway must know
 	looked  chan struct{}   // closed after the first pass
 	first   bool            // that is done
@@ -66,6 +70,7 @@ type Loop struct {
 // report is what a task beside the loop found out.
 type report struct {
 	replicaID, nonce string
+	owner            berth.Ref // of the replica, when a task found it out
 	kind             reportKind
 	instance         engine.Instance
 	err              error
@@ -92,9 +97,11 @@ func New(opt Options) *Loop {
 	defaultTo(&opt.Grace, 30*time.Second)
 	defaultTo(&opt.Drain, 30*time.Minute)
 	defaultTo(&opt.StopGrace, 5*time.Second)
+	defaultTo(&opt.Poll, 2*time.Second)
+	defaultTo(&opt.Sweep, 10*time.Minute)
 	return &Loop{
 		opt: opt, wake: make(chan struct{}, 1), reports: make(chan report),
-		tasks: map[string]task{}, looked: make(chan struct{}), endpoints: map[string]engine.Endpoint{},
+		agenda: newAgenda(), seen: -1, tasks: map[string]task{}, looked: make(chan struct{}), endpoints: map[string]engine.Endpoint{},
 	}
 }
 
@@ -185,30 +192,39 @@ func exitError(e engine.Exit) error {
 	return errors.New(e.Reason)
 }
 
-// pass plans once and takes every action.
+// pass plans for every owner that is due, and acts.
 func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 	if err := l.bookAll(ctx); err != nil {
 		return time.Time{}, err
 	}
-	state, err := l.observe(ctx)
+	parts, err := l.look(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
-	actions, next := Plan(state)
-	var errs []error
-	for _, a := range actions {
-		did, err := l.act(ctx, a)
-		if did {
-			next, l.dirty = l.opt.Now(), true // it may allow the next step at once
+	var steps []step
+	for i := range parts {
+		p := &parts[i]
+		if p.empty() {
+			continue
 		}
-		errs = append(errs, err)
+		actions, next := Plan(p.State)
+		sweep := l.opt.Sweep
+		if !l.first {
+			sweep = sweep * time.Duration(i+1) / time.Duration(len(parts)) // spread from the first
+		}
+		l.agenda.set(p.owner, l.again(next, sweep))
+		for _, a := range actions {
+			if act := l.act(a); act != nil {
+				steps = append(steps, step{p.owner, act})
+			}
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return next, err
+	if err := l.takeAll(ctx, steps); err != nil {
+		return time.Time{}, err
 	}
 	if l.dirty || !l.first {
 		if err := l.opt.Publish(ctx); err != nil {
-			return next, err
+			return time.Time{}, err
 		}
 		l.dirty = false
 	}
@@ -216,49 +232,21 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		l.first = true
 		close(l.looked)
 	}
+	if len(steps) > 0 {
+		return l.opt.Now(), nil // they may allow the next at once
+	}
+	next := l.opt.Now().Add(l.opt.Poll)
+	if due := l.agenda.next(); !due.IsZero() && due.Before(next) {
+		next = due
+	}
 	return next, nil
 }
 
-// observe reads the store and asks the Runner what is there.
-func (l *Loop) observe(ctx context.Context) (State, error) {
-	running := map[string]string{}
-	for _, i := range l.opt.Runner.Instances() {
-		running[i.ReplicaID] = i.Nonce
-	}
-	s := State{
-		Now: l.opt.Now(), Grace: l.opt.Grace, Drain: l.opt.Drain, Engines: map[string]berth.EngineTraits{}, InFlight: l.opt.Traffic.InFlight,
-		Running: func(r *berth.Replica) bool {
-			if _, busy := l.tasks[r.ID]; busy || r.Nonce != "" && running[r.ID] == r.Nonce {
-				return true
-			}
-			// An engine of this life is there until its exit is booked, since only that says
-			// why it went; a remote one until it was stopped.
-			_, _, ok := l.Address(r)
-			return ok
-		},
-	}
-	s.Ending = func(r *berth.Replica) bool { return r.PID > 0 && l.opt.Alive(r.PID, r.StartTime) }
-	for name := range l.opt.Drivers {
-		s.Engines[name] = l.traits(name)
-	}
-	err := l.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
-		if s.Deployments, _, err = tx.Deployments().List(ctx, berth.DeploymentFilter{}); err != nil {
-			return err
-		}
-		if s.Pools, err = tx.Pools().List(ctx); err != nil {
-			return err
-		}
-		if s.Members, err = tx.Pools().Members(ctx, ""); err != nil {
-			return err
-		}
-		s.Replicas, err = tx.Replicas().List(ctx)
-		return err
-	})
-	return s, err
-}
-
 // task is a start or stop under way; a start can be cancelled.
-type task struct{ cancel context.CancelFunc }
+type task struct {
+	owner  berth.Ref
+	cancel context.CancelFunc
+}
 
 // begin runs fn beside the loop; until it reports that it is done, the replica is left
 // alone.

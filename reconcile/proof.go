@@ -84,11 +84,7 @@ func (l *Loop) bookProof(ctx context.Context, tx berth.Tx, r berth.Replica) erro
 func (l *Loop) bookAgain(ctx context.Context, tx berth.Tx, r berth.Replica) error {
 	l.lose(&r)
 	r.Proving = ""
-	if err := tx.Replicas().Update(ctx, r); err != nil {
-		return err
-	}
-	_, err := tx.Route(ctx)
-	return err
+	return tx.Replicas().Update(ctx, r)
 }
 
 // bookDisproof writes that a scratch run failed, which its replica is not blamed for.

@@ -44,42 +44,32 @@ func (p Prober) wait(ctx context.Context, d engine.Driver, e engine.Endpoint, l 
 
 // start writes the intent, then starts the engine beside the loop: a crash in between
 // leaves a nonce that no process has, which the next pass finds lost.
-func (l *Loop) start(ctx context.Context, r berth.Replica) error {
+func (l *Loop) start(ctx context.Context, tx berth.Tx, r berth.Replica) (func(), error) {
 	r.State, r.Nonce, r.StartedAt = berth.ReplicaStarting, l.opt.NewNonce(), l.opt.Now()
 	r.PID, r.StartTime, r.URL = 0, 0, ""
-	var launch engine.Launch
-	var files []berth.Model
-	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) (err error) {
-		files = nil
-		if err := l.choose(ctx, tx, &r); err != nil {
-			return err
-		}
-		launch, files, err = l.launch(ctx, tx, r)
-		if berth.CodeOf(err) == berth.CodeNotFound {
-			return l.bookFailure(ctx, tx, r, fmt.Errorf("%w: the model %s is not in the catalogue any more", engine.ErrPermanent, r.ModelName))
-		}
-		if errors.Is(err, engine.ErrPermanent) {
-			return l.bookFailure(ctx, tx, r, err)
-		}
-		if err != nil {
-			return err
-		}
-		if err := tx.Replicas().Update(ctx, r); err != nil {
-			return err
-		}
-		_, err = tx.Route(ctx)
-		return err
-	})
-	if err != nil || files == nil {
-		return err
+	if err := l.choose(ctx, tx, &r); err != nil {
+		return nil, err
 	}
+	launch, files, err := l.launch(ctx, tx, r)
+	if berth.CodeOf(err) == berth.CodeNotFound {
+		return nil, l.bookFailure(ctx, tx, r, fmt.Errorf("%w: the model %s is not in the catalogue any more", engine.ErrPermanent, r.ModelName))
+	}
+	if errors.Is(err, engine.ErrPermanent) {
+		return nil, l.bookFailure(ctx, tx, r, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() { l.launchBeside(r, launch, files) }, tx.Replicas().Update(ctx, r)
+}
+
+func (l *Loop) launchBeside(r berth.Replica, launch engine.Launch, files []berth.Model) {
 	l.opt.Logger.Info("engine starts", "replica", r.ID, "engine", r.Engine, "model", r.ModelName, "lane", r.Lane, "adapters", len(launch.Adapters), "proving", r.Proving)
 	ctx, cancel := context.WithCancel(l.ctx)
-	l.begin(r.ID, task{cancel: cancel}, func() {
+	l.begin(r.ID, task{owner: ownerOf(&r), cancel: cancel}, func() {
 		defer cancel()
 		l.bringUp(ctx, launch, files, r.Proving != "")
 	})
-	return nil
 }
 
 // launch collects what the driver needs to know, and the files that must be as they
@@ -234,26 +224,18 @@ func (l *Loop) launchOn(ctx context.Context, driver engine.Driver, launch engine
 }
 
 // stop ends an engine beside the loop.
-func (l *Loop) stop(ctx context.Context, r berth.Replica) error {
-	done, err := l.unlessWanted(ctx, r, func(tx berth.Tx) error {
-		stopping := r
-		stopping.State = berth.ReplicaStopping
-		if err := tx.Replicas().Update(ctx, stopping); err != nil {
-			return err
-		}
-		_, err := tx.Route(ctx)
-		return err
-	})
-	if done && err == nil {
-		l.end(r.ID, r.Nonce)
+func (l *Loop) stop(ctx context.Context, tx berth.Tx, r berth.Replica) (func(), error) {
+	if wanted, err := l.wanted(ctx, tx, r); err != nil || wanted {
+		return nil, err
 	}
-	return err
+	r.State = berth.ReplicaStopping
+	return func() { l.end(r) }, tx.Replicas().Update(ctx, r)
 }
 
 // end stops the engine of a start and reports when it is measured gone.
-func (l *Loop) end(replicaID, nonce string) {
-	l.begin(replicaID, task{}, func() {
-		err := l.opt.Runner.Stop(l.ctx, replicaID, nonce, l.opt.StopGrace)
-		l.report(report{replicaID: replicaID, nonce: nonce, kind: reportStopped, err: err, done: true})
+func (l *Loop) end(r berth.Replica) {
+	l.begin(r.ID, task{owner: ownerOf(&r)}, func() {
+		err := l.opt.Runner.Stop(l.ctx, r.ID, r.Nonce, l.opt.StopGrace)
+		l.report(report{replicaID: r.ID, nonce: r.Nonce, kind: reportStopped, err: err, done: true})
 	})
 }

@@ -13,10 +13,14 @@ import (
 
 // take notes what a task or an exit reported; the next pass books it.
 func (l *Loop) take(r report) {
+	t, busy := l.tasks[r.replicaID]
+	if busy {
+		r.owner = t.owner
+		l.due(t.owner)
+	}
 	if r.done {
 		delete(l.tasks, r.replicaID)
-	}
-	if t, ok := l.tasks[r.replicaID]; ok && r.kind == reportExit && t.cancel != nil {
+	} else if r.kind == reportExit && t.cancel != nil {
 		t.cancel() // nobody needs to wait for the answer of a dead engine
 	}
 	if r.kind == reportStopped {
@@ -57,8 +61,9 @@ func (l *Loop) book(ctx context.Context, reports []report) error {
 	}
 	l.dirty = true
 	var over []string // nonces of engines that are not reached any more
+	var owners []berth.Ref
 	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		over = over[:0]
+		over, owners = over[:0], owners[:0]
 		for _, rep := range reports {
 			r, err := tx.Replicas().Get(ctx, rep.replicaID)
 			if err != nil && berth.CodeOf(err) != berth.CodeNotFound {
@@ -71,16 +76,21 @@ func (l *Loop) book(ctx context.Context, reports []report) error {
 			if !known {
 				continue
 			}
+			owners = append(owners, ownerOf(&r))
 			if err := l.bookOn(ctx, tx, r, rep); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err == nil {
-		l.forget(over...)
+	if err != nil {
+		return err
 	}
-	return err
+	l.forget(over...)
+	for _, o := range owners {
+		l.due(o)
+	}
+	return nil
 }
 
 // bookOn applies a report to the replica it is about.
@@ -110,23 +120,13 @@ func (l *Loop) bookOn(ctx context.Context, tx berth.Tx, r berth.Replica, rep rep
 	default:
 		return nil
 	}
-	if err := tx.Replicas().Update(ctx, r); err != nil {
-		return err
-	}
-	_, err := tx.Route(ctx)
-	return err
-}
-
-func (l *Loop) stillRuns(rep report) bool {
-	return slices.ContainsFunc(l.opt.Runner.Instances(), func(i engine.Instance) bool {
-		return i.ReplicaID == rep.replicaID && i.Nonce == rep.nonce
-	})
+	return tx.Replicas().Update(ctx, r)
 }
 
 // endsFirst reports whether the engine of a report must be gone before that is booked,
 // and ends it.
 func (l *Loop) endsFirst(rep report) bool {
-	ends := (rep.kind == reportFailed || rep.kind == reportProved) && !rep.gone && l.stillRuns(rep)
+	ends := (rep.kind == reportFailed || rep.kind == reportProved) && !rep.gone && l.opt.Runner.Runs(rep.replicaID, rep.nonce)
 	if ends {
 		l.endFirst(rep)
 	}
@@ -138,7 +138,7 @@ func (l *Loop) endsFirst(rep report) bool {
 // hardware is not free before, and its exit would look asked for.
 func (l *Loop) endFirst(rep report) {
 	rep.gone, rep.done = true, true
-	l.begin(rep.replicaID, task{}, func() {
+	l.begin(rep.replicaID, task{owner: rep.owner}, func() {
 		if err := l.opt.Runner.Stop(l.ctx, rep.replicaID, rep.nonce, l.opt.StopGrace); err != nil {
 			l.opt.Logger.Error("engine not stopped", "replica", rep.replicaID, "error", err)
 		}
@@ -159,11 +159,7 @@ func (l *Loop) bookFailure(ctx context.Context, tx berth.Tx, r berth.Replica, ca
 	if err := l.tell(ctx, tx, r); err != nil {
 		return err
 	}
-	if err := tx.Replicas().Update(ctx, r); err != nil {
-		return err
-	}
-	_, err := tx.Route(ctx)
-	return err
+	return tx.Replicas().Update(ctx, r)
 }
 
 // fail changes r by the rule of [berth.Replica.Fail].

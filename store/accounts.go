@@ -60,6 +60,7 @@ func (s accounts) Workspace(ctx context.Context, id string) (berth.Workspace, er
 }
 
 func (s accounts) UpdateWorkspace(ctx context.Context, w berth.Workspace) error {
+	s.tx.changed(berth.NounWorkspace, w.ID)
 	return workspaceTable.update(ctx, s.tx, w)
 }
 

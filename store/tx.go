@@ -13,7 +13,7 @@ import (
 type tx struct {
 	sql     *sql.Tx
 	dialect dialect
-	version int64                 // routing version; 0: none yet
+	version int64              // routing version; 0: none yet
 	changes map[berth.Ref]bool // written so far
 }
 

@@ -49,6 +49,9 @@ var feed = []promise{
 			{"a workspace", func(tx berth.Tx) error {
 				return tx.Accounts().InsertWorkspace(ctx, berth.Workspace{ID: "llm-new", AccountID: accountID})
 			}, []berth.Ref{{Noun: berth.NounWorkspace, ID: "llm-new"}}},
+			{"a workspace's change", func(tx berth.Tx) error {
+				return tx.Accounts().UpdateWorkspace(ctx, berth.Workspace{ID: "llm-new", AccountID: accountID})
+			}, []berth.Ref{{Noun: berth.NounWorkspace, ID: "llm-new"}}},
 			{"no pool any more", func(tx berth.Tx) error { return tx.Pools().Delete(ctx, poolID) }, []berth.Ref{pool}},
 			{"what nobody keeps", func(tx berth.Tx) error { return tx.Nodes().Put(ctx, berth.Node{ID: nodeID}) }, nil},
 		} {
