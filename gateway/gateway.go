@@ -163,27 +163,42 @@ func (g *Gateway) Close() {
 	g.client.CloseIdleConnections()
 }
 
-// The bases below which clients look for operations (api.md 1 and 10.7): the error shape
-// follows the operation, not the base.
+// The bases below which clients look for operations (api.md 1 and 10.7), the documented
+// one first: the error shape follows the operation, not the base.
 var (
 	chatBases   = []string{"/compatible-mode/v1", "/v1", "/api/v1"}
 	modelBases  = []string{"/compatible-mode/v1", "/v1"}
 	nativeBases = []string{"/api/v1", "/compatible-mode/v1", "/v1", "/apps/anthropic"}
 )
 
+// Route is one operation.
+type Route struct {
+	Method string
+	Path   string // below each base
+	Bases  []string
+	handle http.HandlerFunc
+}
+
+// Routes returns all operations. A test holds them against the contract in
+// api/openapi.yaml.
+func (g *Gateway) Routes() []Route {
+	return []Route{
+		{http.MethodPost, "/chat/completions", chatBases, g.serve(openAI{})},
+		{http.MethodPost, "/services/aigc/text-generation/generation", nativeBases, g.serve(native{})},
+		{http.MethodPost, "/services/aigc/multimodal-generation/generation", nativeBases, g.serve(native{parts: true})},
+		{http.MethodGet, "/models", modelBases, g.serveModels},
+		{http.MethodGet, "/models/{id}", modelBases, g.serveModels},
+	}
+}
+
 // Register adds the gateway's operations to mux, each with and without a trailing
 // slash, so that none is redirected. The patterns name no method: a wrong one is
 // answered in the operation's dialect.
 func (g *Gateway) Register(mux *http.ServeMux) {
-	register := func(bases []string, path string, h http.HandlerFunc) {
-		for _, base := range bases {
-			mux.HandleFunc(base+path, h)
-			mux.HandleFunc(base+path+"/{$}", h)
+	for _, r := range g.Routes() {
+		for _, base := range r.Bases {
+			mux.HandleFunc(base+r.Path, r.handle)
+			mux.HandleFunc(base+r.Path+"/{$}", r.handle)
 		}
 	}
-	register(chatBases, "/chat/completions", g.serve(openAI{}))
-	register(nativeBases, "/services/aigc/text-generation/generation", g.serve(native{}))
-	register(nativeBases, "/services/aigc/multimodal-generation/generation", g.serve(native{parts: true}))
-	register(modelBases, "/models", g.serveModels)
-	register(modelBases, "/models/{id}", g.serveModels)
 }

@@ -21,6 +21,18 @@ var nativeResources = map[string]bool{
 	"deployments": true, "fine-tunes": true, "custom_models": true, "tokens": true, "tokenizer": true,
 }
 
+// Aliases returns the path prefixes that stand for a documented one, so that a test can
+// hold them against the contract in api/openapi.yaml.
+func Aliases() map[string]string {
+	all := map[string]string{"/apps/anthropic/models": nativeBase + "/models"}
+	for _, base := range otherBases {
+		for resource := range nativeResources {
+			all[base+"/"+resource] = nativeBase + "/" + resource
+		}
+	}
+	return all
+}
+
 // nativePath returns a request for a native resource below another base as one for its
 // documented path, any other as it is.
 func nativePath(r *http.Request) *http.Request {

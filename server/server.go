@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,15 +58,16 @@ type Options struct {
 // Server answers the control plane's requests.
 type Server struct {
 	Options
-	mux     *http.ServeMux
+	mux     routes
 	streams streams
 }
 
 // New returns the server with all its routes.
 func New(o Options) *Server {
-	s := &Server{Options: o, mux: http.NewServeMux()}
+	s := &Server{Options: o, mux: routes{ServeMux: http.NewServeMux()}}
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
+	s.mux.HandleFunc("GET /openapi.json", s.openAPI)
 
 	s.native("POST /api/v1/deployments", s.createDeployment)
 	s.native("GET /api/v1/deployments", s.listDeployments)
@@ -113,6 +115,24 @@ func New(o Options) *Server {
 
 	s.mux.HandleFunc("/", s.unknown)
 	return s
+}
+
+// routes is a mux that remembers what it serves.
+type routes struct {
+	*http.ServeMux
+	patterns []string
+}
+
+// HandleFunc mounts a handler.
+func (m *routes) HandleFunc(pattern string, h http.HandlerFunc) {
+	m.patterns = append(m.patterns, pattern)
+	m.ServeMux.HandleFunc(pattern, h)
+}
+
+// Routes returns the patterns of all operations, "METHOD /path", so that a test can hold
+// them against the contract in api/openapi.yaml.
+func (s *Server) Routes() []string {
+	return slices.DeleteFunc(slices.Clone(s.mux.patterns), func(pattern string) bool { return pattern == "/" })
 }
 
 // ServeHTTP implements http.Handler. It never answers a redirect (statement 141), and

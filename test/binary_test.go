@@ -207,7 +207,7 @@ func (p *program) serve(t testing.TB, yaml string) *serving {
 	t.Cleanup(transport.CloseIdleConnections)
 	key, err := os.ReadFile(filepath.Join(s.data, "owner.key"))
 	must(t, err)
-	s.berth = &berth{dir: p.dir, Client: &api.Client{BaseURL: url, Key: strings.TrimSpace(string(key)), HTTP: &http.Client{Transport: transport}}}
+	s.berth = &berth{dir: p.dir, Client: &api.Client{BaseURL: url, Key: strings.TrimSpace(string(key)), HTTP: &http.Client{Transport: holdToContract(t, transport)}}}
 	until(t, "the server is ready", func() bool {
 		response, err := s.HTTP.Get(url + "/readyz")
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,7 +25,7 @@ node: {threads: %d, memory: 1TiB}
 specs: {MU1: {threads: 1, memory: 64MiB}, MU3: {threads: 3, memory: 64MiB}}
 models: {m: {engine: fake, plans: [mu]}}
 `, threads))
-	b.HTTP.Transport.(*http.Transport).MaxIdleConnsPerHost = creators
+	b.transport.MaxIdleConnsPerHost = creators
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -72,7 +71,7 @@ node: {threads: %d, memory: 1TiB}
 specs: {MU1: {threads: 1, memory: 64MiB}, MU3: {threads: 3, memory: 64MiB}}
 models: {m: {engine: fake, plans: [mu]}}
 `, threads))
-	b.HTTP.Transport.(*http.Transport).MaxIdleConnsPerHost = creators
+	b.transport.MaxIdleConnsPerHost = creators
 	var sold atomic.Int64
 	watching, enough := context.WithCancel(t.Context())
 	var watcher sync.WaitGroup

@@ -57,6 +57,8 @@ type berth struct {
 	runner *enginetest.Runner // of in-process servers
 	log    *safeBuffer
 	stop   func()
+
+	transport *http.Transport // below the one that holds answers to the contract
 }
 
 // inProcess starts a server whose engines are fake ones inside the test.
@@ -114,7 +116,8 @@ func start(t testing.TB, dir, yaml string, fake bool) *berth {
 	must(t, err)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	b.Client = &api.Client{BaseURL: b.app.URL(), Key: key, HTTP: &http.Client{Transport: transport}}
+	b.transport = transport
+	b.Client = &api.Client{BaseURL: b.app.URL(), Key: key, HTTP: &http.Client{Transport: holdToContract(t, transport)}}
 	return b
 }
 
