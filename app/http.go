@@ -28,6 +28,18 @@ func (a *App) httpServer() *http.Server {
 	}
 }
 
+// Routes returns every operation that is served, "METHOD /path", so that tests can hold
+// each to who may use it.
+func (a *App) Routes() []string {
+	list := a.newServer().Routes()
+	for _, r := range a.gateway.Routes() {
+		for _, base := range r.Bases {
+			list = append(list, r.Method+" "+base+r.Path)
+		}
+	}
+	return list
+}
+
 // lookPatience is how long a request waits for the first look before it is sent away.
 const lookPatience = 5 * time.Second
 
