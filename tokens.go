@@ -13,8 +13,8 @@ const (
 )
 
 // CreateToken makes a temporary token of the caller's key: it may do what the key may,
-// and ends with it or after life, rounded up to a whole second, whichever comes first.
-// Its text is shown this once. Needs [RoleInference]; a temporary token makes none.
+// lives in its workspace, and ends with it or after life, rounded up to a whole second,
+// whichever comes first. Its text is shown this once. Needs [RoleInference]; a temporary token makes none.
 // [CodeThrottled] when the key has [MaxTokensPerKey] of them.
 func (s *Keys) CreateToken(ctx context.Context, life time.Duration) (Key, string, error) {
 	caller := CallerFrom(ctx)
@@ -44,7 +44,7 @@ func (s *Keys) CreateToken(ctx context.Context, life time.Duration) (Key, string
 			return "", err
 		}
 		token = Key{
-			ID: s.NewID("tok_"), WorkspaceID: caller.WorkspaceID, Role: parent.Role, Deployments: parent.Deployments, ParentID: parent.ID,
+			ID: s.NewID("tok_"), WorkspaceID: parent.WorkspaceID, Role: parent.Role, Deployments: parent.Deployments, ParentID: parent.ID,
 			Hash: s.Hash(text), Hint: s.Hint(text), CreatedAt: now, ExpiresAt: tokenEnd(now, life, parent.ExpiresAt),
 		}
 		return token.ID, tx.Keys().Insert(ctx, token)
