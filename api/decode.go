@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // FieldError says which field of a body cannot be read and what it should be.
@@ -26,15 +27,14 @@ func (e *FieldError) Error() string {
 }
 
 // DecodeCreate reads the body of a create as leniently as its clients need and no more:
-// unknown fields are ignored, null is an absent field, 4.0 is an integer, template_id
+// unknown fields are ignored unless they stand there twice, null is an absent field, 4.0 is an integer, template_id
 // stands in for deploy_spec and diasplay_name for name. Every error is a [*FieldError].
 func DecodeCreate(body []byte) (CreateDeployment, error) {
-	fields, ok := parseObject(body)
-	if !ok {
-		return CreateDeployment{}, &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
-	}
 	var err error
-	o := object{fields: fields, err: &err}
+	o, ok := readBody(body, &err)
+	if !ok {
+		return CreateDeployment{}, err
+	}
 	template := o.text("template_id")
 	displayName := o.text("diasplay_name")
 	c := CreateDeployment{
@@ -62,12 +62,11 @@ func DecodeCreate(body []byte) (CreateDeployment, error) {
 
 // DecodeImport reads the body of an import as leniently as [DecodeCreate].
 func DecodeImport(body []byte) (CreateImport, error) {
-	fields, ok := parseObject(body)
-	if !ok {
-		return CreateImport{}, &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
-	}
 	var err error
-	o := object{fields: fields, err: &err}
+	o, ok := readBody(body, &err)
+	if !ok {
+		return CreateImport{}, err
+	}
 	c := CreateImport{
 		ModelName:   o.text("model_name"),
 		DisplayName: o.text("display_name"),
@@ -79,6 +78,7 @@ func DecodeImport(body []byte) (CreateImport, error) {
 		if inner.fields, ok = parseObject(raw); !ok {
 			o.refuse("storage_info", raw, "an object")
 		}
+		inner.refuseTwins(raw)
 		c.StorageInfo = StorageInfo{BucketName: inner.text("bucket_name"), ObjectKey: inner.text("object_key")}
 	}
 	if err != nil {
@@ -93,6 +93,41 @@ type object struct {
 	prefix string
 	fields map[string]json.RawMessage
 	err    *error
+}
+
+// readBody returns the one object of a body, or reports false and sets err.
+func readBody(body []byte, err *error) (object, bool) {
+	switch fields, ok := parseObject(body); {
+	case !utf8.Valid(body):
+		*err = &FieldError{Value: shorten(body), Want: "UTF-8"}
+	case !ok:
+		*err = &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
+	default:
+		o := object{fields: fields, err: err}
+		o.refuseTwins(body)
+		return o, true
+	}
+	return object{}, false
+}
+
+// refuseTwins refuses a name that stands in raw, which is an object, more than once: of
+// two values readers choose differently.
+func (o object) refuseTwins(raw []byte) {
+	seen := map[string]bool{}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	_, err := d.Token() // the brace
+	for err == nil && d.More() {
+		var name json.Token
+		var value json.RawMessage
+		if name, err = d.Token(); err == nil {
+			err = d.Decode(&value)
+		}
+		text, _ := name.(string)
+		if seen[text] {
+			o.refuse(shorten([]byte(text)), []byte("twice"), "there once")
+		}
+		seen[text] = true
+	}
 }
 
 // parseObject reports false for everything that is not one JSON object.
@@ -121,6 +156,8 @@ func (o object) text(name string) string {
 	var s string
 	if raw := o.raw(name); raw != nil && json.Unmarshal(raw, &s) != nil {
 		o.refuse(name, raw, "a string")
+	} else if strings.Contains(s, "\x00") {
+		o.refuse(name, raw, "a string without NUL characters")
 	}
 	return s
 }
@@ -157,6 +194,7 @@ func (o object) deploySpec() string {
 	}
 	id := []byte(raw)
 	if wrapped, ok := parseObject(raw); ok {
+		object{prefix: "deploy_spec.", err: o.err}.refuseTwins(raw)
 		id = wrapped["template_id"]
 	}
 	var s *string
@@ -178,6 +216,7 @@ func (o object) ptuCapacity() *PTUCapacity {
 		return nil
 	}
 	inner := object{prefix: "ptu_capacity.", fields: fields, err: o.err}
+	inner.refuseTwins(raw)
 	number := func(name string) int64 {
 		if n := inner.integer(name); n != nil {
 			return *n

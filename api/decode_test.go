@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/berthhq/berth/api"
@@ -70,23 +71,31 @@ func TestDecodeCreateRefuses(t *testing.T) {
 	t.Parallel()
 	const wantSpec = "a string, or an object with a string template_id"
 	for body, want := range map[string]api.FieldError{
-		`{"capacity":1.5}`:                                     {"capacity", `1.5`, "an integer"},
-		`{"capacity":"4"}`:                                     {"capacity", `"4"`, "an integer"},
-		`{"capacity":true}`:                                    {"capacity", `true`, "an integer"},
-		`{"capacity":99999999999999999999}`:                    {"capacity", `99999999999999999999`, "an integer"},
-		`{"capacity":1e999999999}`:                             {"capacity", `1e999999999`, "an integer"},
-		`{"name":7}`:                                           {"name", `7`, "a string"},
-		`{"model_name":["a"]}`:                                 {"model_name", `["a"]`, "a string"},
-		`{"enable_thinking":"true"}`:                           {"enable_thinking", `"true"`, "true or false"},
-		`{"enable_thinking":1}`:                                {"enable_thinking", `1`, "true or false"},
-		`{"ptu_capacity":"x"}`:                                 {"ptu_capacity", `"x"`, "an object"},
-		`{"ptu_capacity":[1]}`:                                 {"ptu_capacity", `[1]`, "an object"},
-		`{"ptu_capacity":{"output_tpm":"9"}}`:                  {"ptu_capacity.output_tpm", `"9"`, "an integer"},
-		`{"deploy_spec":5}`:                                    {"deploy_spec", `5`, wantSpec},
-		`{"deploy_spec":{}}`:                                   {"deploy_spec", `{}`, wantSpec},
-		`{"deploy_spec":{"template_id":null}}`:                 {"deploy_spec", `{"template_id":null}`, wantSpec},
-		`{"suffix":"a","suffix":1}`:                            {"suffix", `1`, "a string"},
-		`{"name":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}`: {"name", `[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,…`, "a string"},
+		`{"capacity":1.5}`:                                      {"capacity", `1.5`, "an integer"},
+		`{"capacity":"4"}`:                                      {"capacity", `"4"`, "an integer"},
+		`{"capacity":true}`:                                     {"capacity", `true`, "an integer"},
+		`{"capacity":99999999999999999999}`:                     {"capacity", `99999999999999999999`, "an integer"},
+		`{"capacity":1e999999999}`:                              {"capacity", `1e999999999`, "an integer"},
+		`{"name":7}`:                                            {"name", `7`, "a string"},
+		`{"model_name":["a"]}`:                                  {"model_name", `["a"]`, "a string"},
+		`{"enable_thinking":"true"}`:                            {"enable_thinking", `"true"`, "true or false"},
+		`{"enable_thinking":1}`:                                 {"enable_thinking", `1`, "true or false"},
+		`{"ptu_capacity":"x"}`:                                  {"ptu_capacity", `"x"`, "an object"},
+		`{"ptu_capacity":[1]}`:                                  {"ptu_capacity", `[1]`, "an object"},
+		`{"ptu_capacity":{"output_tpm":"9"}}`:                   {"ptu_capacity.output_tpm", `"9"`, "an integer"},
+		`{"deploy_spec":5}`:                                     {"deploy_spec", `5`, wantSpec},
+		`{"deploy_spec":{}}`:                                    {"deploy_spec", `{}`, wantSpec},
+		`{"deploy_spec":{"template_id":null}}`:                  {"deploy_spec", `{"template_id":null}`, wantSpec},
+		`{"suffix":"a","suffix":1}`:                             {"suffix", `twice`, "there once"},
+		`{"capacity":1,"name":"n","capacity":1}`:                {"capacity", `twice`, "there once"},
+		`{"capacity":1,"capacit\u0079":2}`:                      {"capacity", `twice`, "there once"},
+		`{"unknown":{},"unknown":[]}`:                           {"unknown", `twice`, "there once"},
+		`{"ptu_capacity":{"input_tpm":1,"input_tpm":2}}`:        {"ptu_capacity.input_tpm", `twice`, "there once"},
+		`{"deploy_spec":{"template_id":"a","template_id":"b"}}`: {"deploy_spec.template_id", `twice`, "there once"},
+		`{"model_name":"a\u0000b"}`:                             {"model_name", `"a\u0000b"`, "a string without NUL characters"},
+		"{\"name\":\"\xff\"}":                                   {"", "{\"name\":\"\xff\"}", "UTF-8"},
+		`{"` + strings.Repeat("x", 50) + `":1,"` + strings.Repeat("x", 50) + `":2}`: {strings.Repeat("x", 40) + "…", `twice`, "there once"},
+		`{"name":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}`:                      {"name", `[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,…`, "a string"},
 		``:       {"", ``, "exactly one JSON object"},
 		`null`:   {"", `null`, "exactly one JSON object"},
 		`[]`:     {"", `[]`, "exactly one JSON object"},

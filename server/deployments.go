@@ -38,7 +38,7 @@ func (s *Server) createDeployment(ctx context.Context, r *http.Request) (any, er
 // else the decoder's own.
 func fieldRefusal(err error) error {
 	var f *api.FieldError
-	if errors.As(err, &f) && f.Field == "capacity" {
+	if errors.As(err, &f) && f.Field == "capacity" && f.Want == "an integer" {
 		return berth.InvalidCapacity(f.Value, 1)
 	}
 	return berth.Errorf(berth.CodeInvalid, "%s", err.Error())
