@@ -3,10 +3,12 @@
 The SDK finds Berth by DASHSCOPE_HTTP_BASE_URL and DASHSCOPE_API_KEY.
 """
 
+import asyncio
 import json
 from http import HTTPStatus
 
-from dashscope import Deployments, Generation, Models
+from dashscope import AioGeneration, Deployments, Generation, Models, MultiModalConversation
+from dashscope.api_entities.aio_session import close_shared_aio_session
 from dashscope.version import __version__
 
 from expect import CHAT_MODEL, MESSAGES, deployment, same, until
@@ -132,6 +134,26 @@ def stream(name):
             assert later.startswith(earlier), (earlier, later)
 
 
+def generate_otherwise():
+    # conformance 153: content in parts on one path, text on the other
+    parts = [{"role": "user", "content": [{"text": "37"}, {"text": "+85"}]}]
+    message = succeeded(Generation.call(CHAT_MODEL, messages=parts, temperature=0.0, result_format="message")).choices[0].message
+    same(message.content, "122")
+    message = succeeded(MultiModalConversation.call(CHAT_MODEL, messages=parts, temperature=0.0)).choices[0].message
+    same(message.content, [{"text": "122"}])
+    message = succeeded(MultiModalConversation.call(CHAT_MODEL, messages=MESSAGES, temperature=0.0)).choices[0].message
+    same(message.content, [{"text": "122"}])
+
+
+async def generate_asynchronously():
+    # conformance 88, 92
+    question = dict(messages=MESSAGES, temperature=0.0, result_format="message")
+    same(succeeded(await AioGeneration.call(CHAT_MODEL, **question)).choices[0].message.content, "122")
+    frames = await AioGeneration.call(CHAT_MODEL, **question, stream=True, incremental_output=True)
+    same("".join([succeeded(r).choices[0].message.content async for r in frames]), "122")
+    await close_shared_aio_session()
+
+
 def refuse_calls(name):
     refused(Generation.call("nobody", messages=MESSAGES), 404, "ModelNotFound", "Model can not be found.")
     # conformance 98
@@ -183,6 +205,8 @@ list_models()
 generate(name)
 think()
 stream(name)
+generate_otherwise()
+asyncio.run(generate_asynchronously())
 refuse_calls(name)
 refuse_events()
 delete(name)
