@@ -14,7 +14,7 @@ import (
 
 // clientPatience bounds one client's script; `dashscope deployments create` alone looks
 // every 30 s whether a deployment is up.
-const clientPatience = 3 * time.Minute
+const clientPatience = 5 * time.Minute
 
 // clients is what the scripts of testdata's neighbour folder, clients, and the document
 // about clients need: the official packages, a server and one deployment to call.

@@ -163,6 +163,31 @@ def refuse_calls(name):
     refused(response, 404, "ModelNotFound", "Model can not be found.")
 
 
+def change():
+    # conformance 47, 48: without a plan, a base is sold by units
+    output = succeeded(Deployments.call("abacus", 1, suffix=SUFFIX))
+    name = output["deployed_model"]
+    deployment(output, status="PENDING", plan="mu", capacity=1, base_capacity=1, model_unit_spec="MU1")
+    watch(name, "RUNNING")
+    # conformance 65, 74
+    before = succeeded(Deployments.get(name))
+    output = succeeded(Deployments.put(name, {"rpm_limit": 600}, path=f"deployments/{name}/update"))
+    deployment(output, status="RUNNING", rpm_limit=600, capacity=1, gmt_create=before.gmt_create)
+    assert output["gmt_modified"] > before.gmt_modified, output
+    # conformance 66
+    refused(Deployments.put(name, {}, path=f"deployments/{name}/update"), 400, "InvalidParameter", "rpm_limit")
+    # conformance 68, 73, 137: the SDK puts the name into the body, too
+    output = succeeded(Deployments.scale(name, 2))
+    deployment(output, deployed_model=name, status="UPDATING", capacity=2, ready_capacity=1)
+    watch(name, "RUNNING")
+    deployment(succeeded(Deployments.get(name)), capacity=2, ready_capacity=2, rpm_limit=600)
+    # conformance 70
+    refused(Deployments.scale(name, 1000), 400, "InvalidParameter", "Invalid capacity (1000)")
+    deployment(succeeded(Deployments.get(name)), status="RUNNING", capacity=2)
+    # conformance 79
+    same(succeeded(Deployments.delete(name))["status"], "DELETING")
+
+
 def events(name):
     """Reads the event stream to its end."""
     for event in Deployments.stream_events(name):
@@ -179,7 +204,11 @@ def watch(name, status):
     same([e["status"] for e in events(name)], [status])
 
 
-def refuse_events():
+def refuse_changes(name):
+    # conformance 67, 72
+    refused(Deployments.put(name, {"rpm_limit": 600}, path=f"deployments/{name}/update"), 400, "UnsupportedOperation", "")
+    refused(Deployments.scale(name, 2), 400, "UnsupportedOperation", "")
+    refused(Deployments.scale("never-was", 2), 404, "NotFound", "Model: never-was not found!")
     # conformance 149
     (response,) = Deployments.stream_events("never-was")
     refused(response, 404, "NotFound", "Model: never-was not found!")
@@ -208,5 +237,6 @@ stream(name)
 generate_otherwise()
 asyncio.run(generate_asynchronously())
 refuse_calls(name)
-refuse_events()
+refuse_changes(name)
 delete(name)
+change()

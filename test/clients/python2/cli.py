@@ -13,6 +13,7 @@ import requests
 
 from expect import CHAT_MODEL, URL, same, until
 
+HEADERS = {"Authorization": "Bearer " + os.environ["DASHSCOPE_API_KEY"]}
 DASHSCOPE = str(Path(sys.executable).parent / "dashscope")
 
 
@@ -46,15 +47,21 @@ def created():
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(create, names[plan], *args) for plan, args in wanted.items()]:
             done.result()
-    return names.values()
+    return names
 
 
 def whole_life():
-    for name in created():
-        assert f"Deployed model: {name} capacity: 1 status: RUNNING" in succeeds("deployments", "get", name)
-        assert f"Deployed model: {name} delete success" in succeeds("deployments", "delete", name)
+    names = created()
+    name = names.pop("mu")
+    assert f"Deployed model: {name} capacity: 1 status: RUNNING" in succeeds("deployments", "get", name)
+    # conformance 68, 151
+    said = succeeds("deployments", "scale", name, "-c", "2")
+    assert f"Deployed_model: {name}, model: abacus, status: UPDATING" in said, said
+    assert f"Deployed model: {name} delete success" in succeeds("deployments", "delete", name)
     # Its printer of 2.0.2 takes the list for something else; the exit code is right.
     succeeds("deployments", "list", "-p", "1", "-s", "5")
+    for name in names.values():
+        requests.delete(URL + "/api/v1/deployments/" + name, headers=HEADERS).raise_for_status()
 
 
 def generate(name):
@@ -87,18 +94,17 @@ def exit_codes():
 
 def exit_codes_of_replayed_answers():
     """Reads of a deployment that Berth never answers so: its own 400 and 429 of other operations, word for word."""
-    headers = {"Authorization": "Bearer " + os.environ["DASHSCOPE_API_KEY"]}
     few = {"model_name": "abacus", "plan": "mu", "deploy_spec": "MU1", "capacity": 1, "suffix": "few", "rpm_limit": 1}
-    bad = requests.post(URL + "/api/v1/deployments", json={**few, "capacity": -1}, headers=headers)
-    name = requests.post(URL + "/api/v1/deployments", json=few, headers=headers).json()["output"]["deployed_model"]
+    bad = requests.post(URL + "/api/v1/deployments", json={**few, "capacity": -1}, headers=HEADERS)
+    name = requests.post(URL + "/api/v1/deployments", json=few, headers=HEADERS).json()["output"]["deployed_model"]
 
     def limited():
         answer = requests.post(URL + "/api/v1/services/aigc/text-generation/generation",
-                               json={"model": name, "input": {"prompt": "37+85"}}, headers=headers)
+                               json={"model": name, "input": {"prompt": "37+85"}}, headers=HEADERS)
         return answer.status_code == 429 and [answer]  # in a list, since an answer with an error is false
 
     (throttled,) = until("the limit is reached", limited)
-    requests.delete(URL + "/api/v1/deployments/" + name, headers=headers)
+    requests.delete(URL + "/api/v1/deployments/" + name, headers=HEADERS)
     for answer, code in (bad, 3), (throttled, 4):
         with replaying(answer) as base:
             same(run("deployments", "get", "any", DASHSCOPE_HTTP_BASE_URL=base)[0], code)

@@ -58,6 +58,22 @@ def whole_life(client, suffix):
     until(name + " is gone", gone)
 
 
+def change(client, suffix):
+    # conformance 135
+    made = client.deployments.create(model="abacus", capacity=1, plan="mu", suffix=suffix,
+                                     deploy_spec={"template_id": "MU1"}, billing_method="POST_PAY")
+    name = made.deployed_model
+    same([e.output["status"] for e in client.deployments.stream_events(name)][-1], "RUNNING")
+    # conformance 68, 73, 137
+    scaled = client.deployments.scale(name, capacity=2)
+    same((scaled.status, scaled.capacity, scaled.ready_capacity), ("UPDATING", 2, 1))
+    same([e.output["status"] for e in client.deployments.stream_events(name)][-1], "RUNNING")
+    same(client.deployments.get(name).ready_capacity, 2)
+    # conformance 70
+    refused(errors.BadRequestError, "InvalidParameter", lambda: client.deployments.scale(name, capacity=1000))
+    same(client.deployments.delete(name).status, "DELETING")
+
+
 def chat(client):
     # conformance 82, 88, 92, 95, 101
     plain = client.chat.completions.create(model=CHAT_MODEL, messages=QUESTION, temperature=0.0)
@@ -139,6 +155,7 @@ async def asynchronous():
 for number, (base, protocol) in enumerate([(NATIVE, "native"), (NATIVE, "openai"), (COMPATIBLE, "openai")]):
     with dashscope.Client(base_url=base, protocol=protocol) as client:
         whole_life(client, f"p{number}")
+        change(client, f"m{number}")
         chat(client)
         refuse(client)
         models(client, base)
