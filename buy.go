@@ -23,17 +23,27 @@ type sale struct {
 	// runs is the model whose entry the replicas are started from: that of the pool,
 	// which cannot go while the pool has members.
 	runs string
+	// had are the replicas that its owner had before the purchase.
+	had []Replica
 }
 
 // create checks a purchase in the order of api.md 4.6 and writes it.
 func (s *Deployments) create(ctx context.Context, tx Tx, caller Caller, p Purchase) (Deployment, error) {
+	b, err := s.sell(ctx, tx, caller, p)
+	if err != nil {
+		return Deployment{}, err
+	}
+	return b.d, tx.Events().Append(ctx, b.d.Event(s.NewID("evt_"), b.d.CreatedAt, "Bought; the hardware is held."))
+}
+
+func (s *Deployments) sell(ctx context.Context, tx Tx, caller Caller, p Purchase) (*sale, error) {
 	b := &sale{Deployments: s, ctx: ctx, tx: tx, caller: caller, ask: p}
 	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.checkPrivilege, b.describe, b.checkPlan, b.checkName, b.checkCount, b.write, b.hold} {
 		if err := step(); err != nil {
-			return Deployment{}, err
+			return nil, err
 		}
 	}
-	return b.d, tx.Events().Append(ctx, b.d.Event(s.NewID("evt_"), b.d.CreatedAt, "Bought; the hardware is held."))
+	return b, nil
 }
 
 // findModel looks the model up among those that the workspace may see.
@@ -324,25 +334,33 @@ func (b *sale) hold() error {
 	return nil
 }
 
+// replicas returns those of the deployment, or of its pool.
+func (b *sale) replicas() ([]Replica, error) {
+	if b.d.Plan.Pooled() {
+		return b.tx.Replicas().OfPool(b.ctx, b.d.PoolID)
+	}
+	return b.tx.Replicas().OfDeployment(b.ctx, b.d.ID)
+}
+
 // needed returns the lanes that must grow for this purchase.
 func (b *sale) needed() ([]LaneWant, error) {
+	have, err := b.replicas()
+	if err != nil {
+		return nil, err
+	}
+	b.had = have
 	if !b.d.Plan.Pooled() {
 		var adapters []AdapterRef
 		if b.model.Kind == ModelKindAdapter {
 			adapters = []AdapterRef{{Digest: b.model.File.Digest, Path: b.model.File.Path}}
 		}
-		have, err := b.tx.Replicas().OfDeployment(b.ctx, b.d.ID)
-		return Missing(b.d.Lanes(adapters), have), err
+		return Missing(b.d.Lanes(adapters), have), nil
 	}
 	pool, err := b.tx.Pools().Get(b.ctx, b.d.PoolID)
 	if err != nil {
 		return nil, err
 	}
 	members, err := b.tx.Pools().Members(b.ctx, pool.ID)
-	if err != nil {
-		return nil, err
-	}
-	have, err := b.tx.Replicas().OfPool(b.ctx, pool.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -360,13 +360,7 @@ func (b *sale) beginChange(before Terms, reason string) error {
 // dropFailed forgets the replicas that were given up: the next ones say anew what they
 // come to. They hold nothing any more.
 func (b *sale) dropFailed() error {
-	var replicas []Replica
-	var err error
-	if b.d.PoolID != "" {
-		replicas, err = b.tx.Replicas().OfPool(b.ctx, b.d.PoolID)
-	} else {
-		replicas, err = b.tx.Replicas().OfDeployment(b.ctx, b.d.ID)
-	}
+	replicas, err := b.replicas()
 	if err != nil {
 		return err
 	}

@@ -279,7 +279,7 @@ func (p *Purchase) fillMU(d *Deployment, m *Model, spec ResolvedSpec) error {
 	if d.MaxContextLength > 0 {
 		spec.ContextLength = d.MaxContextLength
 	}
-	d.Spec, d.BaseCapacity = spec, spec.BaseCapacity()
+	d.Spec, d.BaseCapacity = spec, spec.UnitsPerReplica
 	units.setUnits(d)
 	return nil
 }

@@ -74,15 +74,6 @@ type ResolvedSpec struct {
 	ContextLength   int64 // tokens of each slot
 }
 
-// BaseCapacity is the smallest number of units that can run a model: one replica, or one
-// of each role.
-func (s ResolvedSpec) BaseCapacity() int64 {
-	if s.Type == SpecTypeSeparated {
-		return 2 * s.UnitsPerReplica
-	}
-	return s.UnitsPerReplica
-}
-
 // Resolve applies a model's override to a spec.
 func (s Spec) Resolve(o SpecOverride) ResolvedSpec {
 	units := cmp.Or(o.UnitsPerReplica, s.UnitsPerReplica, 1)

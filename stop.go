@@ -24,7 +24,7 @@ func (b *sale) stop(reason string) error {
 		return unsupported("The deployment is %s; only one that serves or comes up can be stopped.", b.d.Status)
 	}
 	if b.d.Capacity > 0 {
-		b.d.EndChange(false) // a change under way has not been sold yet
+		b.d.EndChange(true) // a change under way is what the next start gets
 	}
 	if err := b.tx.Pools().Leave(b.ctx, b.d.ID); err != nil {
 		return err

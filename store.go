@@ -169,6 +169,9 @@ type ReplicaStore interface {
 	List(ctx context.Context) ([]Replica, error) // oldest first
 	OfPool(ctx context.Context, poolID string) ([]Replica, error)
 	OfDeployment(ctx context.Context, deploymentID string) ([]Replica, error)
+	// LastStart returns the time from start to first answer of the replica of the model
+	// that came up last and runs since; CodeNotFound when there is none.
+	LastStart(ctx context.Context, modelName string) (time.Duration, error)
 }
 
 // EventStore keeps events and the audit log; both are only ever appended to.

@@ -51,8 +51,8 @@ func DecodeCreate(body []byte) (CreateDeployment, error) {
 		Suffix:           o.text("suffix"),
 		EnableThinking:   o.boolean("enable_thinking"),
 		MaxContextLength: o.integer("max_context_length"),
-		RPMLimit:         o.integer("rpm_limit"),
-		TPMLimit:         o.integer("tpm_limit"),
+		RPMLimit:         o.limit("rpm_limit"),
+		TPMLimit:         o.limit("tpm_limit"),
 	}
 	if err != nil {
 		return CreateDeployment{}, err
@@ -83,6 +83,33 @@ func DecodeImport(body []byte) (CreateImport, error) {
 	}
 	if err != nil {
 		return CreateImport{}, err
+	}
+	return c, nil
+}
+
+// DecodeChange reads the body of a change as [DecodeCreate] reads that of a create. The
+// deployed_model that SDKs repeat in it is ignored: the path wins.
+func DecodeChange(body []byte) (ChangeDeployment, error) {
+	fields, ok := parseObject(body)
+	if !ok {
+		return ChangeDeployment{}, &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
+	}
+	var err error
+	o := object{fields: fields, err: &err}
+	c := ChangeDeployment{
+		Capacity:        o.integer("capacity"),
+		PrefillCapacity: o.integer("prefill_capacity"),
+		DecodeCapacity:  o.integer("decode_capacity"),
+		PTU:             o.ptuCapacity(),
+		RPMLimit:        o.limit("rpm_limit"),
+		TPMLimit:        o.limit("tpm_limit"),
+	}
+	if o.raw("name") != nil {
+		name := o.text("name")
+		c.Name = &name
+	}
+	if err != nil {
+		return ChangeDeployment{}, err
 	}
 	return c, nil
 }
@@ -184,6 +211,17 @@ func (o object) integer(name string) *int64 {
 		o.refuse(name, raw, "an integer")
 	}
 	return &n
+}
+
+// limit reads an integer that some documents type as a string.
+func (o object) limit(name string) *int64 {
+	var digits string
+	if json.Unmarshal(o.raw(name), &digits) == nil {
+		if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+			return &n
+		}
+	}
+	return o.integer(name)
 }
 
 // deploySpec reads a template's id, bare or wrapped into an object.

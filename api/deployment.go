@@ -90,11 +90,15 @@ type Deployment struct {
 	BaseCapacity  int64  `json:"base_capacity"`
 	Capacity      int64  `json:"capacity"`
 	ReadyCapacity int64  `json:"ready_capacity"`
-	WorkspaceID   string `json:"workspace_id"`
-	ChargeType    string `json:"charge_type"`
-	Creator       string `json:"creator"`
-	Modifier      string `json:"modifier"`
-	Plan          string `json:"plan"`
+	// Only with a template of type SEPERATED: the units of each role, together Capacity.
+	PrefillCapacity int64 `json:"prefill_capacity,omitempty"`
+	DecodeCapacity  int64 `json:"decode_capacity,omitempty"`
+
+	WorkspaceID string `json:"workspace_id"`
+	ChargeType  string `json:"charge_type"`
+	Creator     string `json:"creator"`
+	Modifier    string `json:"modifier"`
+	Plan        string `json:"plan"`
 
 	// Only mu. Limits that are not set are left out.
 	ModelUnitSpec    string `json:"model_unit_spec,omitempty"`
@@ -149,6 +153,79 @@ func (c *Client) ListDeployments(ctx context.Context, page, size int, plan strin
 	return native[DeploymentList](ctx, c, request{path: deploymentsPath, query: query})
 }
 
+// ChangeDeployment is the body of PUT on a deployment, its /scale and its /update. Nil
+// fields stay as they are; servers read it with [DecodeChange].
+type ChangeDeployment struct {
+	Name            *string      `json:"name,omitempty"`
+	Capacity        *int64       `json:"capacity,omitempty"` // mu; 0 stops the deployment
+	PrefillCapacity *int64       `json:"prefill_capacity,omitempty"`
+	DecodeCapacity  *int64       `json:"decode_capacity,omitempty"`
+	PTU             *PTUCapacity `json:"ptu_capacity,omitempty"` // absolute
+	RPMLimit        *int64       `json:"rpm_limit,omitempty"`    // 0 lifts the limit
+	TPMLimit        *int64       `json:"tpm_limit,omitempty"`
+}
+
+// Quote is what a purchase would come to.
+type Quote struct {
+	Possible bool `json:"possible"`
+	// Reason says why it is not possible: hardware that is not free.
+	Reason        string       `json:"reason,omitempty"`
+	DeployedModel string       `json:"deployed_model,omitempty"`
+	Plan          string       `json:"plan,omitempty"`
+	Spec          string       `json:"spec,omitempty"`
+	Capacity      int64        `json:"capacity,omitempty"`
+	PTU           *PTUCapacity `json:"ptu_capacity,omitempty"`
+	// Replicas are the engines that would be started, beside those that serve already.
+	Replicas []QuotedReplica `json:"replicas"`
+	// ReadySeconds is how long an engine of this model took to come up the last time;
+	// absent when none did yet.
+	ReadySeconds *float64 `json:"ready_seconds,omitempty"`
+}
+
+// QuotedReplica is an engine and where it would run.
+type QuotedReplica struct {
+	NodeID       string `json:"node_id,omitempty"` // absent: somebody else's engine
+	Lane         string `json:"lane"`
+	Threads      int64  `json:"threads"`
+	MemoryBytes  int64  `json:"memory_bytes"`
+	Accelerators int64  `json:"accelerators"`
+}
+
+// QuoteDeployment answers what CreateDeployment would do, without buying.
+func (c *Client) QuoteDeployment(ctx context.Context, d CreateDeployment) (Quote, error) {
+	return own[Quote](ctx, c, request{method: http.MethodPost, path: "/berth/v1/quote", body: d})
+}
+
+// ScaleDeployment changes how much is bought of a deployment. It answers at once with
+// UPDATING; see [Client.WaitDeployment].
+func (c *Client) ScaleDeployment(ctx context.Context, deployedModel string, d ChangeDeployment) (Deployment, error) {
+	return c.put(ctx, deployedModel, "/scale", d)
+}
+
+// UpdateDeployment changes the limits of a deployment.
+func (c *Client) UpdateDeployment(ctx context.Context, deployedModel string, d ChangeDeployment) (Deployment, error) {
+	return c.put(ctx, deployedModel, "/update", d)
+}
+
+// ChangeDeployment changes name, limits and capacity, whole or not at all.
+func (c *Client) ChangeDeployment(ctx context.Context, deployedModel string, d ChangeDeployment) (Deployment, error) {
+	return c.put(ctx, deployedModel, "", d)
+}
+
+// StopDeployment takes a deployment out of service until it is started again.
+func (c *Client) StopDeployment(ctx context.Context, deployedModel string) (Deployment, error) {
+	return c.put(ctx, deployedModel, "/stop", nil)
+}
+
+// StartDeployment buys a stopped or failed deployment again.
+func (c *Client) StartDeployment(ctx context.Context, deployedModel string) (Deployment, error) {
+	return c.put(ctx, deployedModel, "/start", nil)
+}
+
+func (c *Client) put(ctx context.Context, deployedModel, operation string, body any) (Deployment, error) {
+	return native[Deployment](ctx, c, request{method: http.MethodPut, path: deploymentPath(deployedModel) + operation, body: body})
+}
+
 // DeleteDeployment takes a deployment down for good.
 func (c *Client) DeleteDeployment(ctx context.Context, deployedModel string) (Deployment, error) {
 	return native[Deployment](ctx, c, request{method: http.MethodDelete, path: deploymentPath(deployedModel)})
@@ -160,8 +237,8 @@ const (
 	slowestPoll = time.Second
 )
 
-// WaitDeployment looks at a deployment until it is no longer coming up and returns it
-// as it then is, be it RUNNING or FAILED. seen, unless nil, is called with every look.
+// WaitDeployment looks at a deployment until nothing is under way any more and returns
+// it as it then is, be it RUNNING, FAILED or DELETING. seen, unless nil, is called with every look.
 func (c *Client) WaitDeployment(ctx context.Context, deployedModel string, seen func(Deployment)) (Deployment, error) {
 	for pause := firstPoll; ; pause = min(pause*5/4, slowestPoll) {
 		d, err := c.GetDeployment(ctx, deployedModel)
@@ -171,7 +248,7 @@ func (c *Client) WaitDeployment(ctx context.Context, deployedModel string, seen 
 		if seen != nil {
 			seen(d)
 		}
-		if !d.Status.ComingUp() {
+		if d.Status.Settled() || d.Status == StatusDeleting {
 			return d, nil
 		}
 		select {

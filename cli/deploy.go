@@ -2,6 +2,8 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +13,8 @@ import (
 // deployFlags are the flags that become fields only when they are given.
 type deployFlags struct {
 	capacity, context, rpm, tpm int64
-	thinking, wait              bool
+	prefill, decode             int64
+	thinking, wait, dry         bool
 	ptu                         api.PTUCapacity
 }
 
@@ -28,11 +31,19 @@ func (p *program) deploy() *cobra.Command {
 		Example: lines(
 			"berth deploy abacus --plan mu --spec MU1 --capacity 2 --wait",
 			"berth deploy abacus --plan ptu --input-tpm 20000 --output-tpm 2000 --suffix chat",
-			"berth deploy abacus-poet --plan lora"),
+			"berth deploy abacus-poet --plan lora",
+			"berth deploy abacus --plan mu --spec MU1 --capacity 8 --dry-run"),
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			d.ModelName = args[0]
 			f.fill(cmd, &d)
+			if f.dry {
+				q, err := client.QuoteDeployment(cmd.Context(), d)
+				if err != nil {
+					return err
+				}
+				return p.show(q, p.quoteTable(q))
+			}
 			made, err := client.CreateDeployment(cmd.Context(), d)
 			if err == nil && f.wait {
 				made, err = p.await(cmd, client, made)
@@ -47,8 +58,11 @@ func (p *program) deploy() *cobra.Command {
 	flags.StringVar(&d.Plan, "plan", "", "`plan`: mu, ptu or lora; without it what suits the model")
 	flags.StringVar(&d.DeploySpec, "spec", "", "`spec` of a unit, such as MU1")
 	flags.Int64Var(&f.capacity, "capacity", 0, "`units`, a multiple of the units of one replica")
+	flags.Int64Var(&f.prefill, "prefill-capacity", 0, "`units` that read prompts, where the spec separates them")
+	flags.Int64Var(&f.decode, "decode-capacity", 0, "`units` that answer, where the spec separates them")
 	flags.Int64Var(&f.ptu.InputTPM, "input-tpm", 10_000, "reserved input `tokens` per minute")
 	flags.Int64Var(&f.ptu.OutputTPM, "output-tpm", 1_000, "reserved output `tokens` per minute")
+	flags.Int64Var(&f.ptu.ThinkingTPM, "thinking-tpm", 0, "reserved thinking `tokens` per minute")
 	flags.StringVar(&d.Suffix, "suffix", "", "end of the deployed model's name, at most 8 `characters`")
 	flags.StringVar(&d.Name, "name", "", "`name` for people")
 	flags.BoolVar(&f.thinking, "thinking", false, "always think; --thinking=false: never")
@@ -57,28 +71,66 @@ func (p *program) deploy() *cobra.Command {
 	flags.Int64Var(&f.tpm, "tpm", 0, "limit of `tokens` per minute")
 	flags.StringVar(&d.IdempotencyKey, "idempotency-key", "", "a repeat with the same `key` within 24 h makes no second deployment")
 	flags.BoolVar(&f.wait, "wait", false, "wait until it serves")
+	flags.BoolVar(&f.dry, "dry-run", false, "show what it would come to, buy nothing")
 	complete(cmd, "plan", api.PlanMU, api.PlanPTU, api.PlanLoRA)
 	return cmd
 }
 
 func (f *deployFlags) fill(cmd *cobra.Command, d *api.CreateDeployment) {
 	d.Capacity = given(cmd, "capacity", f.capacity)
+	d.PrefillCapacity = given(cmd, "prefill-capacity", f.prefill)
+	d.DecodeCapacity = given(cmd, "decode-capacity", f.decode)
 	d.EnableThinking = given(cmd, "thinking", f.thinking)
 	d.MaxContextLength = given(cmd, "context", f.context)
 	d.RPMLimit = given(cmd, "rpm", f.rpm)
 	d.TPMLimit = given(cmd, "tpm", f.tpm)
-	if cmd.Flags().Changed("input-tpm") || cmd.Flags().Changed("output-tpm") {
+	if cmd.Flags().Changed("input-tpm") || cmd.Flags().Changed("output-tpm") || cmd.Flags().Changed("thinking-tpm") {
 		d.PTU = &f.ptu
 	}
 }
 
-// await waits until the deployment serves; what keeps it from that is the error.
+// quoteTable shows what a purchase would come to.
+func (p *program) quoteTable(q api.Quote) table {
+	if !q.Possible {
+		return facts("Possible", "no", "Reason", q.Reason)
+	}
+	ready := "not known yet"
+	if q.ReadySeconds != nil {
+		ready = brief(time.Duration(*q.ReadySeconds * float64(time.Second)))
+	}
+	engines := "none has to start"
+	if n := len(q.Replicas); n > 0 {
+		each := q.Replicas[0]
+		engines = fmt.Sprintf("%d, each with %s, %s and %s", n, amount(each.Threads, "thread"), size(each.MemoryBytes), amount(each.Accelerators, "accelerator"))
+	}
+	return facts(
+		"Possible", "yes",
+		"Deployed model", q.DeployedModel,
+		"Plan", q.Plan,
+		"Spec", q.Spec,
+		"Capacity", capacity(api.Deployment{Plan: q.Plan, Capacity: q.Capacity, ModelUnitSpec: q.Spec, PTU: q.PTU}),
+		"Engines to start", engines,
+		"Ready in", ready,
+	)
+}
+
+// await waits until the deployment serves, or is stopped when that is what it is on its
+// way to; what keeps it from that is the error.
 func (p *program) await(cmd *cobra.Command, client *api.Client, d api.Deployment) (api.Deployment, error) {
+	want := api.StatusRunning
+	if d.Status == api.StatusOfflining || d.Status == api.StatusStopped {
+		want = api.StatusStopped
+	}
 	g := progress{
 		p:       p,
 		events:  func() ([]api.Event, error) { return allEvents(cmd.Context(), client, d.DeployedModel) },
 		live:    terminal(p.Err) != nil,
 		started: p.Now(),
+	}
+	if d.Status != api.StatusPending {
+		if events, err := g.events(); err == nil {
+			g.told = max(0, len(events)-1) // what was before the change is no news
+		}
 	}
 	end, err := client.WaitDeployment(cmd.Context(), d.DeployedModel, g.seen)
 	switch {
@@ -86,11 +138,11 @@ func (p *program) await(cmd *cobra.Command, client *api.Client, d api.Deployment
 		if g.live {
 			p.say("")
 		}
-		p.say("%s goes on coming up; look at it: berth get %[1]s", d.DeployedModel)
+		p.say("%s goes on by itself; look at it: berth get %[1]s", d.DeployedModel)
 		return end, err
 	case err != nil:
 		return end, err
-	case end.Status != api.StatusRunning && end.Status != api.StatusUpdating:
+	case end.Status != want:
 		return end, notDeployedError{end, cmp.Or(end.FailReason, g.newest.Reason)}
 	}
 	return end, nil

@@ -7,7 +7,7 @@ import (
 	"github.com/berthhq/berth/api"
 )
 
-// progress tells how a deployment comes up: in one line that changes on a terminal, in
+// progress tells how a deployment comes up or changes: in one line that changes on a terminal, in
 // one line per event elsewhere.
 type progress struct {
 	p       *program
@@ -40,7 +40,7 @@ func (g *progress) seen(d api.Deployment) {
 
 func (g *progress) draw(d api.Deployment) {
 	const clearLine = "\r\x1b[K"
-	if !d.Status.ComingUp() {
+	if d.Status.Settled() {
 		_, _ = io.WriteString(g.p.Err, clearLine)
 		return
 	}

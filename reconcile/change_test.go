@@ -233,7 +233,7 @@ func TestSeparatedRoles(t *testing.T) {
 	})
 	// conformance 44
 	d := y.buy(berth.Purchase{ModelName: "base", Plan: "mu", Spec: "MU1-PD", PrefillCapacity: &one, DecodeCapacity: &two})
-	if d.Capacity != 3 || d.BaseCapacity != 2 {
+	if d.Capacity != 3 || d.BaseCapacity != 1 {
 		t.Errorf("capacity %d, base %d", d.Capacity, d.BaseCapacity)
 	}
 	d = y.settled(d, berth.StatusRunning, 3)

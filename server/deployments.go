@@ -4,20 +4,24 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/api"
 )
 
-// createDeployment is api.md 4.4.
+// createDeployment is api.md 4.4; with dry_run=true it answers the quote.
 func (s *Server) createDeployment(ctx context.Context, r *http.Request) (any, error) {
-	body, err := readBody(r)
+	dry, err := boolean(r, "dry_run")
 	if err != nil {
 		return nil, err
 	}
-	c, err := api.DecodeCreate(body)
+	if dry {
+		return s.quote(ctx, r)
+	}
+	p, body, err := readPurchase(r)
 	if err != nil {
-		return nil, fieldRefusal(err)
+		return nil, err
 	}
 	once := berth.Once{Body: body}
 	switch keys := r.Header.Values("Idempotency-Key"); len(keys) {
@@ -27,33 +31,114 @@ func (s *Server) createDeployment(ctx context.Context, r *http.Request) (any, er
 	default:
 		return nil, berth.Errorf(berth.CodeInvalid, "The header Idempotency-Key stands %d times in the request; send it once.", len(keys))
 	}
-	d, err := s.Deployments.CreateOnce(ctx, purchase(c), once)
+	d, err := s.Deployments.CreateOnce(ctx, p, once)
 	if err != nil {
 		return nil, err
 	}
 	return heard{s.deployment(d), func() error { return s.Deployments.Unheard(ctx, d, once) }}, nil
 }
 
+// readPurchase also returns the body as it was sent.
+func readPurchase(r *http.Request) (berth.Purchase, []byte, error) {
+	body, err := readBody(r)
+	if err != nil {
+		return berth.Purchase{}, nil, err
+	}
+	c, err := api.DecodeCreate(body)
+	if err != nil {
+		return berth.Purchase{}, nil, fieldRefusal(err)
+	}
+	return purchase(c), body, nil
+}
+
+// quote answers what a create with the same body would do.
+func (s *Server) quote(ctx context.Context, r *http.Request) (any, error) {
+	p, _, err := readPurchase(r)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.Deployments.Quote(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	out := api.Quote{Possible: q.Refusal == "", Reason: q.Refusal, Replicas: make([]api.QuotedReplica, 0, len(q.Replicas))}
+	if !out.Possible {
+		return out, nil
+	}
+	d := s.deployment(q.Deployment)
+	out.DeployedModel, out.Plan, out.Spec, out.Capacity, out.PTU = d.DeployedModel, d.Plan, q.Deployment.Spec.Name, d.Capacity, d.PTU
+	for _, rep := range q.Replicas {
+		need := rep.Spec.Replica
+		out.Replicas = append(out.Replicas, api.QuotedReplica{
+			NodeID: rep.NodeID, Lane: string(rep.Lane), Threads: need.Threads, MemoryBytes: need.MemoryBytes, Accelerators: need.Accelerators,
+		})
+	}
+	if q.Known {
+		seconds := q.ReadyIn.Seconds()
+		out.ReadySeconds = &seconds
+	}
+	return out, nil
+}
+
+// changing is an operation that changes a deployment as its body says (api.md 4.10,
+// 4.11).
+func (s *Server) changing(change func(context.Context, string, berth.Change) (berth.Deployment, error)) operation {
+	return func(ctx context.Context, r *http.Request) (any, error) {
+		body, err := readBody(r)
+		if err != nil {
+			return nil, err
+		}
+		c, err := api.DecodeChange(body)
+		if err != nil {
+			return nil, fieldRefusal(err)
+		}
+		d, err := change(ctx, r.PathValue("id"), berth.Change{
+			DisplayName: c.Name, RPMLimit: c.RPMLimit, TPMLimit: c.TPMLimit,
+			Capacity: c.Capacity, PrefillCapacity: c.PrefillCapacity, DecodeCapacity: c.DecodeCapacity, PTU: throughput(c.PTU),
+		})
+		if err != nil {
+			return nil, err
+		}
+		return s.deployment(d), nil
+	}
+}
+
+// switching is an operation that needs no body (api.md 12, 19).
+func (s *Server) switching(turn func(context.Context, string) (berth.Deployment, error)) operation {
+	return func(ctx context.Context, r *http.Request) (any, error) {
+		d, err := turn(ctx, r.PathValue("id"))
+		if err != nil {
+			return nil, err
+		}
+		return s.deployment(d), nil
+	}
+}
+
+func throughput(c *api.PTUCapacity) *berth.PTUCapacity {
+	if c == nil {
+		return nil
+	}
+	return &berth.PTUCapacity{InputTPM: c.InputTPM, OutputTPM: c.OutputTPM, ThinkingTPM: c.ThinkingTPM}
+}
+
 // fieldRefusal gives a capacity that is no integer the documented sentence, everything
 // else the decoder's own.
 func fieldRefusal(err error) error {
 	var f *api.FieldError
-	if errors.As(err, &f) && f.Field == "capacity" && f.Want == "an integer" {
+	if errors.As(err, &f) && strings.HasSuffix(f.Field, "capacity") && f.Want == "an integer" {
 		return berth.InvalidCapacity(f.Value, 1)
 	}
 	return berth.Errorf(berth.CodeInvalid, "%s", err.Error())
 }
 
 func purchase(c api.CreateDeployment) berth.Purchase {
-	p := berth.Purchase{
+	return berth.Purchase{
 		ModelName: c.ModelName, Plan: c.Plan, DisplayName: c.Name, Suffix: c.Suffix, Spec: c.DeploySpec,
 		BillingMethod: c.BillingMethod, ChargeType: c.ChargeType, Capacity: c.Capacity,
+		PrefillCapacity: c.PrefillCapacity, DecodeCapacity: c.DecodeCapacity,
 		EnableThinking: c.EnableThinking, MaxContextLength: c.MaxContextLength, RPMLimit: c.RPMLimit, TPMLimit: c.TPMLimit,
+		PTU: throughput(c.PTU),
 	}
-	if c.PTU != nil {
-		p.PTU = &berth.PTUCapacity{InputTPM: c.PTU.InputTPM, OutputTPM: c.PTU.OutputTPM, ThinkingTPM: c.PTU.ThinkingTPM}
-	}
-	return p
 }
 
 // deployment is the object of api.md 4.2, with the group of fields of its plan.
@@ -68,6 +153,7 @@ func (s *Server) deployment(d berth.Deployment) api.Deployment {
 	}
 	switch d.Plan {
 	case berth.PlanMU:
+		out.PrefillCapacity, out.DecodeCapacity = d.PrefillCapacity, d.DecodeCapacity
 		out.ModelUnitSpec, out.EnableThinking = d.Spec.Name, d.EnableThinking
 		out.MaxContextLength, out.RPMLimit, out.TPMLimit = positive(d.MaxContextLength), positive(d.RPMLimit), positive(d.TPMLimit)
 	case berth.PlanPTU:

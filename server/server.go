@@ -76,6 +76,11 @@ func New(o Options) *Server {
 	s.native("DELETE /api/v1/deployments/{id}", s.deleteDeployment)
 	s.mux.HandleFunc("GET /api/v1/deployments/{id}/stream", s.streamEvents)
 	s.mux.HandleFunc("GET /api/v1/deployments/{id}/events", s.streamEvents)
+	s.native("PUT /api/v1/deployments/{id}", s.changing(s.Deployments.Change))
+	s.native("PUT /api/v1/deployments/{id}/scale", s.changing(s.Deployments.Scale))
+	s.native("PUT /api/v1/deployments/{id}/update", s.changing(s.Deployments.Update))
+	s.native("PUT /api/v1/deployments/{id}/stop", s.switching(s.Deployments.Stop))
+	s.native("PUT /api/v1/deployments/{id}/start", s.switching(s.Deployments.Start))
 	s.native("GET /api/v1/models", s.listModelsNative)
 	s.own("POST /api/v1/tokens", synchronous(s.createToken)) // its answer has no envelope (api.md 2.2)
 	s.native("POST /api/v1/custom_models/import", s.createImport)
@@ -84,6 +89,7 @@ func New(o Options) *Server {
 	s.native("DELETE /api/v1/custom_models/import/{id}", s.deleteImport)
 	s.native("PUT /api/v1/custom_models/import/{id}/cancel", s.cancelImport) // ours
 
+	s.own("POST /berth/v1/quote", s.quote)
 	s.own("GET /berth/v1/models", s.listModels)
 	s.own("POST /berth/v1/models", s.addModel)
 	s.own("GET /berth/v1/models/{name}", s.getModel)

@@ -132,6 +132,18 @@ func number(r *http.Request, name string, fallback, low, high int64) (int64, err
 	return n, nil
 }
 
+// boolean reads a query parameter that is true or false, false when absent.
+func boolean(r *http.Request, name string) (bool, error) {
+	switch text := r.URL.Query().Get(name); text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, berth.Errorf(berth.CodeInvalid, "The query parameter %s must be true or false, not %q.", name, text)
+	}
+}
+
 // maxPage keeps page_no × page_size far from overflow.
 const maxPage = 1 << 31
 

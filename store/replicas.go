@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	berth "github.com/berthhq/berth"
 )
@@ -80,4 +81,10 @@ func (s replicas) OfPool(ctx context.Context, poolID string) ([]berth.Replica, e
 
 func (s replicas) OfDeployment(ctx context.Context, deploymentID string) ([]berth.Replica, error) {
 	return replicaTable.all(ctx, s.tx, "WHERE deployment_id = ?"+oldestFirst, deploymentID)
+}
+
+func (s replicas) LastStart(ctx context.Context, modelName string) (time.Duration, error) {
+	var took int64
+	err := s.tx.queryRow(ctx, "SELECT ready_at - started_at FROM replicas WHERE model_name = ? AND started_at > 0 AND ready_at >= started_at ORDER BY ready_at DESC LIMIT 1", modelName).Scan(&took)
+	return time.Duration(took), read(replicaTable.noun, err)
 }

@@ -101,8 +101,19 @@ var lists = []promise{
 			s.same("members of all pools", len(every), 1)
 			events, err7 := tx.Events().List(ctx, "dep_other", "", 10)
 			s.same("events of another deployment", len(events), 0)
+			_, err8 := tx.Replicas().LastStart(ctx, "qwen")
+			s.same("the last start, of a model that never ran", berth.CodeOf(err8), berth.CodeNotFound)
 			return struct{}{}, first(err1, err2, err3, err4, err5, err6, err7)
 		})
+		s.write(func(tx berth.Tx) error {
+			return first(
+				tx.Replicas().Insert(ctx, berth.Replica{ID: "older", PoolID: poolID, ModelName: "qwen", StartedAt: epoch, ReadyAt: epoch.Add(3 * time.Second)}),
+				tx.Replicas().Insert(ctx, berth.Replica{ID: "newer", PoolID: poolID, ModelName: "qwen", StartedAt: epoch.Add(time.Minute), ReadyAt: epoch.Add(time.Minute + 2*time.Second)}),
+				tx.Replicas().Insert(ctx, berth.Replica{ID: "again", PoolID: poolID, ModelName: "qwen", StartedAt: epoch.Add(time.Hour), ReadyAt: epoch}),
+			)
+		})
+		took := view(s, func(tx berth.Tx) (time.Duration, error) { return tx.Replicas().LastStart(ctx, "qwen") })
+		s.same("the last start that came up", took, 2*time.Second)
 	}},
 	{"receipts end at their time, and are counted by workspace", func(s suite) {
 		s.settle()
