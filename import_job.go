@@ -179,7 +179,7 @@ func (n *NewImport) check() error {
 	return nil
 }
 
-// admit refuses a job whose base cannot be imported to, or that is one too many.
+// admit names a job, or refuses it: its base cannot be imported to, or it is one too many.
 func (s *Imports) admit(ctx context.Context, tx Tx, job *ImportJob) error {
 	base, err := visibleModel(ctx, tx, job.WorkspaceID, job.BaseModel)
 	if err != nil {
@@ -198,9 +198,6 @@ func (s *Imports) admit(ctx context.Context, tx Tx, job *ImportJob) error {
 	if job.Weights == WeightsLoRA && !s.Models.Engines[base.Engine].Adapters {
 		return Errorf(CodeInvalid, "The engine %s of base model %s cannot apply adapters; import full weights.", base.Engine, base.Name)
 	}
-	if job.ModelName, err = s.freeName(ctx, tx, job); err != nil {
-		return err
-	}
 	jobs, kept, err := tx.Imports().List(ctx, ImportFilter{WorkspaceID: job.WorkspaceID})
 	if err != nil {
 		return err
@@ -212,7 +209,8 @@ func (s *Imports) admit(ctx context.Context, tx Tx, job *ImportJob) error {
 	case kept >= s.Bounds.Kept:
 		return Errorf(CodeThrottled, "The workspace has %d import jobs; delete some that have ended.", kept)
 	}
-	return nil
+	job.ModelName, err = s.freeName(ctx, tx, job)
+	return err
 }
 
 // freeName makes the name of the model to be (api.md 8.1).

@@ -48,6 +48,28 @@ models:
 	}
 }
 
+// The keys of a store are never shown, nor is a wrong value of one.
+func TestPrintHidesKeys(t *testing.T) {
+	t.Parallel()
+	c, err := Load(Source{
+		File: write(t, "imports: {stores: {s: {path: 's3://b', access_key: hunter1, secret_key: hunter2}}}\n"),
+		Env:  []string{"BERTH_IMPORTS_STORES_S_SECRET_KEY=hunter3"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Imports.Stores[0]; s.AccessKey != "hunter1" || s.SecretKey != "hunter3" {
+		t.Errorf("loaded %+v", s)
+	}
+	var out strings.Builder
+	if err := c.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); strings.Contains(got, "hunter") || !strings.Contains(got, "secret_key: xxxxx") {
+		t.Errorf("printed\n%s", got)
+	}
+}
+
 // squeeze undoes the alignment of remarks.
 func squeeze(text string) string {
 	lines := strings.Split(text, "\n")
