@@ -70,7 +70,19 @@ var (
 		{ID: "llm-default0", AccountID: "1000000000000001", Name: "default", Models: []string{api.AnyModel}, CreatedAt: noon.Add(-49 * time.Hour)},
 	}
 	accountList = []api.Account{{ID: "1000000000000001", Name: "default", Currency: "CNY", TimeZone: "Asia/Shanghai"}}
-	replicas    = []api.Replica{
+	importList  = []api.Import{
+		{
+			JobID: "imp_2", ModelName: "abacus-offline-20261002-k3x9", DisplayName: "abacus", Source: "OSS", Status: api.ImportRunning,
+			StorageInfo: api.StorageInfo{BucketName: "bucket1", ObjectKey: "adapters/poet/"}, GMTCreate: "2026-10-02T11:59:00.000+00:00",
+			Progress: &api.ImportProgress{DoneBytes: 1_500_000, TotalBytes: 4_000_000},
+		},
+		{
+			JobID: "imp_1", ModelName: "abacus-offline-20261002-ab12", DisplayName: "poet", Source: "OSS", Status: api.ImportFailed,
+			StorageInfo: api.StorageInfo{BucketName: "bucket1", ObjectKey: "nope/"}, GMTCreate: "2026-10-02T11:50:00.000+00:00",
+			ErrorCode: "AvailableModelFileNotFound: There are no files under nope/.",
+		},
+	}
+	replicas = []api.Replica{
 		{ID: "rep_1", State: "ready", PID: 4711, URL: "http://127.0.0.1:41001", Slots: 4, Busy: 1, StartedAt: noon.Add(-3 * time.Minute), Held: api.Hardware{Threads: 1, MemoryBytes: 256 << 20, Accelerators: []string{"1"}}},
 		{ID: "rep_2", State: "starting", Slots: 4},
 	}
@@ -95,6 +107,11 @@ func furnished(t *testing.T) *fake {
 		"GET /berth/v1/models/qwen-plus":                     bare(standIn),
 		"POST /berth/v1/models":                              bare(abacus),
 		"DELETE /berth/v1/models/abacus":                     bare(struct{}{}),
+		"GET /api/v1/custom_models/import":                   output(api.ImportList{PageNo: 1, PageSize: 100, Total: 2, List: importList}),
+		"POST /api/v1/custom_models/import":                  output(importList[0]),
+		"GET /api/v1/custom_models/import/imp_2":             output(api.Import{JobID: "imp_2", ModelName: importList[0].ModelName, Status: api.ImportSucceeded}),
+		"PUT /api/v1/custom_models/import/imp_2/cancel":      output(importList[0]),
+		"DELETE /api/v1/custom_models/import/imp_1":          output(importList[1]),
 		"GET /berth/v1/keys":                                 bare(api.KeyList{Keys: keyList}),
 		"POST /berth/v1/keys":                                bare(api.Key{ID: "key_5", Role: "admin", Text: "sk-secret"}),
 		"DELETE /berth/v1/keys/key_1":                        bare(struct{}{}),
