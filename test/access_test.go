@@ -53,8 +53,9 @@ const (
 // decisions has every route there is. A new one is a line here: who may use it, and what
 // of it another workspace sees.
 var decisions = map[string]access{
-	"GET /healthz": {isolation: open},
-	"GET /readyz":  {isolation: open},
+	"GET /healthz":      {isolation: open},
+	"GET /readyz":       {isolation: open},
+	"GET /openapi.json": {isolation: open},
 
 	"POST /api/v1/deployments":              {isolation: scoped, role: api.RoleAdmin, body: purchase},
 	"GET /api/v1/deployments":               {isolation: scoped, role: api.RoleInference},

@@ -95,6 +95,9 @@ func holdToContract(t testing.TB, next http.RoundTripper) http.RoundTripper {
 
 // RoundTrip implements http.RoundTripper.
 func (h *held) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path == "/openapi.json" { // the contract does not describe itself
+		return h.next.RoundTrip(r)
+	}
 	var body []byte
 	if r.GetBody != nil {
 		copied, err := r.GetBody()
