@@ -6,10 +6,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LINT    := .cache/bin/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench fmt
+.PHONY: help build demo test lint bench bench-control fmt
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/berth
 	@echo "building $(BIN); the first time takes up to a minute"
@@ -32,6 +32,9 @@ bench: build ## all benchmarks, and the gateway beside nginx
 	go test -run '^$$' -bench . -benchmem ./...
 	.ci/tools bench
 	go run ./test/bench
+
+bench-control: ## the control plane with 10,000 deployments
+	go run ./test/bench/control
 
 fmt: ## format all Go files
 	.ci/tools lint

@@ -42,7 +42,7 @@ type Tx interface {
 	RoutingVersion(ctx context.Context) (int64, error)
 	// Changes returns what transactions of a later routing version than after wrote, each
 	// thing once. known is false when the store does not remember as far back (it does for
-	// some thousand versions): then anything may have changed.
+	// some hundred versions): then anything may have changed.
 	Changes(ctx context.Context, after int64) (list []Ref, known bool, err error)
 }
 

@@ -194,6 +194,7 @@ func exitError(e engine.Exit) error {
 
 // pass plans for every owner that is due, and acts.
 func (l *Loop) pass(ctx context.Context) (time.Time, error) {
+	begin := l.opt.Now()
 	if err := l.bookAll(ctx); err != nil {
 		return time.Time{}, err
 	}
@@ -232,6 +233,7 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		l.first = true
 		close(l.looked)
 	}
+	l.opt.Logger.Debug("reconciled", "owners", len(parts), "steps", len(steps), "took", l.opt.Now().Sub(begin))
 	if len(steps) > 0 {
 		return l.opt.Now(), nil // they may allow the next at once
 	}

@@ -432,3 +432,76 @@ func TestRunEndsWithItsContextAndLeavesEngines(t *testing.T) {
 		t.Errorf("%d engines", n)
 	}
 }
+
+// What another process writes is found without being told.
+func TestWritesOfOthersAreFound(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, func(o *Options) { o.Poll = 10 * time.Millisecond })
+	elsewhere := *y.deployments
+	elsewhere.Wake = func() {}
+	one := int64(1)
+	d, err := elsewhere.Create(y.admin(), berth.Purchase{ModelName: "base", Plan: "mu", Spec: "MU1", Capacity: &one})
+	must(t, err)
+	y.awaitStatus(d, berth.StatusRunning)
+}
+
+// A step that cannot be taken keeps no other from being taken, whoever shares its
+// transaction.
+func TestAStepThatFailsStandsAlone(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil)
+	y.halt()
+	loop := New(y.loop.Load().opt)
+	taken := map[int]bool{}
+	var steps []step
+	for i := range 3 * actAtOnce {
+		steps = append(steps, step{berth.Ref{ID: fmt.Sprint(i)}, func(context.Context, berth.Tx) (func(), error) {
+			if i%50 == 7 {
+				return nil, errors.New("cannot")
+			}
+			return func() { taken[i] = true }, nil
+		}})
+	}
+	must(t, loop.takeAll(context.Background(), steps))
+	for i := range steps {
+		if taken[i] != (i%50 != 7) {
+			t.Errorf("step %d: taken is %v", i, taken[i])
+		}
+		if _, again := loop.agenda.at[steps[i].owner]; again == taken[i] {
+			t.Errorf("step %d is tried again: %v", i, again)
+		}
+	}
+}
+
+// Who was away for too long reads everything again.
+func TestWhatTheStoreForgotIsReadAgain(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil)
+	y.awaitStatus(y.own("base", 1), berth.StatusRunning)
+	y.halt()
+	opt := y.loop.Load().opt
+	for name, c := range map[string]struct {
+		store berth.Store
+		then  int
+	}{"remembered": {opt.Store, 0}, "forgotten": {forgetful{opt.Store}, 1}} {
+		opt.Store = c.store
+		loop := New(opt)
+		for i, want := range []int{1, c.then} {
+			parts, err := loop.look(context.Background())
+			if err != nil || len(parts) != want {
+				t.Errorf("%s: look %d finds %d owners (%v), want %d", name, i, len(parts), err, want)
+			}
+		}
+	}
+}
+
+// forgetful is a store that never knows what has changed.
+type forgetful struct{ berth.Store }
+
+func (f forgetful) View(ctx context.Context, fn func(berth.Tx) error) error {
+	return f.Store.View(ctx, func(tx berth.Tx) error { return fn(forgetfulTx{tx}) })
+}
+
+type forgetfulTx struct{ berth.Tx }
+
+func (forgetfulTx) Changes(context.Context, int64) ([]berth.Ref, bool, error) { return nil, false, nil }

@@ -11,7 +11,7 @@ import (
 const (
 	// kept is how many routing versions the changes reach back; who is further behind
 	// reads everything.
-	kept = 4096
+	kept = 1024
 	// forgetEvery is how many versions are forgotten at once.
 	forgetEvery = 64
 )

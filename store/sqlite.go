@@ -59,7 +59,7 @@ func openSQLite(path string) (*Store, error) {
 		return nil, errors.Join(err, writer.Close())
 	}
 	return &Store{
-		writer: writer, readers: readers,
+		writer: writer, readers: readers, turn: make(chan struct{}, 1),
 		dialect: dialect{
 			goose: goose.DialectSQLite3, migrations: migrations, taken: sqliteTaken, contended: sqliteContended,
 		},

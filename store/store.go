@@ -26,6 +26,9 @@ type Config struct {
 type Store struct {
 	writer  *sql.DB
 	readers *sql.DB
+	// turn has room for one transaction that writes; who waits for it is served in order,
+	// as those who wait for a connection of database/sql are not.
+	turn    chan struct{}
 	dialect dialect
 }
 
@@ -47,6 +50,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 
 // Tx implements [berth.Store].
 func (s *Store) Tx(ctx context.Context, fn func(berth.Tx) error) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("begin: %w", context.Cause(ctx))
+	}
 	return s.run(ctx, s.writer, nil, fn)
 }
 

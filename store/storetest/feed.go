@@ -82,22 +82,22 @@ var feed = []promise{
 		s.same("changes", len(s.changes(before)), 1)
 		s.same("changes of others", len(s.changes(before+1)), 0)
 	}},
-	{"changes are remembered for a thousand versions and forgotten in the end, which is said", func(s suite) {
+	{"changes are remembered for hundreds of versions and forgotten in the end, which is said", func(s suite) {
 		s.write(func(tx berth.Tx) error { return tx.Models().Insert(s.Context(), berth.Model{Name: "m"}) })
 		start := s.routingVersion()
 		touch := func() {
 			s.write(func(tx berth.Tx) error { return tx.Models().Update(s.Context(), berth.Model{Name: "m"}) })
 		}
-		for range 1000 {
+		for range 300 {
 			touch()
 		}
 		s.same("changes", len(s.changes(start)), 1)
-		for range 9000 {
+		for range 5000 {
 			if touch(); !s.remembers(start) {
 				return
 			}
 		}
-		s.Error("ten thousand versions are kept")
+		s.Error("five thousand versions are kept")
 	}},
 }
 
