@@ -70,8 +70,13 @@ const (
 // [RoleOwner], since a path is one of the server's; of an upload [RoleAdmin].
 // [CodeConflict] when the name is taken, without saying by whom.
 func (s *Models) Add(ctx context.Context, n NewModel) (Model, error) {
+	return s.add(ctx, n, func(Tx) error { return nil })
+}
+
+// add is Add with something else to write in the same transaction.
+func (s *Models) add(ctx context.Context, n NewModel, also func(Tx) error) (Model, error) {
 	if n.Upload != "" {
-		return s.addUploaded(ctx, n)
+		return s.addUploaded(ctx, n, also)
 	}
 	if !CallerFrom(ctx).May(RoleOwner) {
 		return Model{}, accessDenied()
@@ -87,7 +92,10 @@ func (s *Models) Add(ctx context.Context, n NewModel) (Model, error) {
 		if err := distinct(ctx, tx, m); err != nil {
 			return "", err
 		}
-		return m.Name, s.put(ctx, tx, m)
+		if err := s.put(ctx, tx, m); err != nil {
+			return "", err
+		}
+		return m.Name, also(tx)
 	})
 	return m, err
 }
@@ -151,6 +159,8 @@ func (s *Models) inspect(ctx context.Context, n NewModel) (Model, error) {
 		err = s.inspectEndpoint(&m, n)
 	case n.Base != "" && n.Adapter != "" && n.Path == "" && n.URL == "":
 		err = s.inspectAdapter(ctx, &m, n)
+	case n.Path != "" && n.Base != "" && n.Weights == WeightsFull && n.Adapter == "" && n.URL == "":
+		err = s.inspectTuned(ctx, &m, n)
 	case (n.Path != "" || n.Engine == EngineFake) && n.Base == "" && n.Adapter == "" && n.URL == "":
 		err = s.inspectBase(ctx, &m, n)
 	default:
@@ -211,6 +221,17 @@ func (s *Models) inspectBase(ctx context.Context, m *Model, n NewModel) (err err
 	return err
 }
 
+// inspectTuned takes whole weights that were tuned from a base for its engine.
+func (s *Models) inspectTuned(ctx context.Context, m *Model, n NewModel) error {
+	base, err := s.baseOf(ctx, m, n)
+	if err != nil {
+		return err
+	}
+	m.Engine = base.Engine
+	defaultTo(&m.Thinking, base.Thinking)
+	return s.inspectBase(ctx, m, n)
+}
+
 // baseOf finds the base that n names, among those that whoever sees m may see.
 func (s *Models) baseOf(ctx context.Context, m *Model, n NewModel) (Model, error) {
 	var base Model
@@ -219,7 +240,7 @@ func (s *Models) baseOf(ctx context.Context, m *Model, n NewModel) (Model, error
 		return err
 	})
 	if CodeOf(err) == CodeNotFound || err == nil && (base.Kind != ModelKindBase || !base.VisibleTo(m.WorkspaceID)) {
-		return Model{}, Errorf(CodeInvalid, "The base %q of adapter %s is not a base model of the catalogue; add it first.", n.Base, n.Name)
+		return Model{}, Errorf(CodeInvalid, "The base %q of %s is not a base model of the catalogue; add it first.", n.Base, n.Name)
 	}
 	return base, err
 }

@@ -71,7 +71,7 @@ func TestARefusedModelLeavesNothing(t *testing.T) {
 		"two kinds":          {berth.NewModel{Name: "x", Path: "f", URL: "u"}, berth.CodeInvalid, "either a path"},
 		"half an adapter":    {berth.NewModel{Name: "x", Adapter: "f"}, berth.CodeInvalid, "either a path"},
 		"a broken file":      {berth.NewModel{Name: "x", Path: "broken"}, berth.CodeInvalid, "is broken"},
-		"no such base":       {berth.NewModel{Name: "x", Base: "nix", Adapter: "f"}, berth.CodeInvalid, `The base "nix" of adapter x is not a base model`},
+		"no such base":       {berth.NewModel{Name: "x", Base: "nix", Adapter: "f"}, berth.CodeInvalid, `The base "nix" of x is not a base model`},
 		"base is an adapter": {berth.NewModel{Name: "x", Base: "words", Adapter: "f"}, berth.CodeInvalid, "is not a base model"},
 		"unknown thinking":   {berth.NewModel{Name: "x", Path: "f", Thinking: "maybe"}, berth.CodeInvalid, `"maybe"`},
 		"unknown engine":     {berth.NewModel{Name: "x", Path: "f", Engine: "steam"}, berth.CodeInvalid, `"steam"`},

@@ -29,6 +29,7 @@ type house struct {
 	deployments *berth.Deployments
 	models      *berth.Models
 	uploads     *berth.Uploads
+	fineTunes   *berth.FineTunes
 	inbox       *inbox
 	keys        *berth.Keys
 	workspaces  *berth.Workspaces
@@ -102,6 +103,7 @@ func (h *house) wire() {
 		Writer: w, Engines: engines, Files: shelf{}, SpecsOf: h.deployments.SpecsOf, Uploads: h.uploads, Shelf: shelf{},
 		Seal: func(model, key string) []byte { return []byte("sealed " + model + key) },
 	}
+	h.fineTunes = &berth.FineTunes{Writer: w, Models: h.models, Zone: time.UTC}
 	h.keys = &berth.Keys{
 		Writer:         w,
 		NewKey:         func() (string, error) { return fmt.Sprintf("sk-%08d", h.ids.Add(1)), nil },

@@ -30,7 +30,7 @@ type Arrival struct {
 
 // addUploaded makes a model of an upload. Needs [RoleAdmin]; what others than an owner
 // add belongs to their workspace and is custom.
-func (s *Models) addUploaded(ctx context.Context, n NewModel) (Model, error) {
+func (s *Models) addUploaded(ctx context.Context, n NewModel, also func(Tx) error) (Model, error) {
 	caller := CallerFrom(ctx)
 	if !caller.May(RoleOwner) {
 		n.WorkspaceID = caller.WorkspaceID
@@ -67,7 +67,10 @@ func (s *Models) addUploaded(ctx context.Context, n NewModel) (Model, error) {
 		if err := distinct(ctx, tx, m); err != nil {
 			return "", err
 		}
-		return m.Name, s.put(ctx, tx, m)
+		if err := s.put(ctx, tx, m); err != nil {
+			return "", err
+		}
+		return m.Name, also(tx)
 	})
 	return m, err
 }

@@ -34,6 +34,7 @@ type Tx interface {
 	Usage() UsageStore
 	Uploads() UploadStore
 	Imports() ImportJobStore
+	FineTunes() FineTuneStore
 	// Route gives the transaction its routing version, one above that of the transaction
 	// before, and returns it; a second call returns the same. A transaction that writes
 	// something of a [Noun] gets one in any case.
@@ -217,4 +218,12 @@ type ReceiptStore interface {
 	// Expire removes what has ended by now.
 	Expire(ctx context.Context, now time.Time) error
 	Count(ctx context.Context, workspaceID string) (int64, error)
+}
+
+// FineTuneStore keeps the records of fine-tune jobs.
+type FineTuneStore interface {
+	Insert(ctx context.Context, f FineTune) error
+	Get(ctx context.Context, id string) (FineTune, error)
+	List(ctx context.Context, workspaceID string) ([]FineTune, error) // newest first
+	Delete(ctx context.Context, id string) error
 }

@@ -56,6 +56,14 @@ func TestEachMethodSaysWhatItWants(t *testing.T) {
 			_, err := c.CreateUpload(ctx, api.CreateUpload{Files: []api.UploadFile{{Name: "w.gguf", SizeBytes: 3, SHA256: "ab"}}})
 			return err
 		},
+		`POST /berth/v1/fine-tunes {"model":"m","upload":"upl_1","training_type":"sft"}`: func(ctx context.Context, c *api.Client) error {
+			_, err := c.RegisterFineTune(ctx, api.RegisterFineTune{Model: "m", Upload: "upl_1", TrainingType: "sft"})
+			return err
+		},
+		`GET /api/v1/fine-tunes?page_no=2&page_size=10 `: func(ctx context.Context, c *api.Client) error {
+			_, err := c.ListFineTunes(ctx, 2, 10)
+			return err
+		},
 		`GET /berth/v1/uploads/upl_1 `: func(ctx context.Context, c *api.Client) error {
 			_, err := c.GetUpload(ctx, "upl_1")
 			return err

@@ -69,6 +69,7 @@ type services struct {
 	deployments *berth.Deployments
 	models      *berth.Models
 	uploads     *berth.Uploads
+	fineTunes   *berth.FineTunes
 	keys        *berth.Keys
 	workspaces  *berth.Workspaces
 	usage       *berth.Usage
@@ -232,6 +233,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		Writer: writer, Engines: traits, Files: a.modelFiles(), Seal: seal, SpecsOf: s.deployments.SpecsOf,
 		Uploads: s.uploads, Shelf: a.newShelf(),
 	}
+	s.fineTunes = &berth.FineTunes{Writer: writer, Models: s.models, Zone: a.zone()}
 	s.keys = &berth.Keys{
 		Writer: writer, NewKey: newKey, NewToken: newToken, Hash: hash, Hint: keyHint, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID,
 	}
@@ -327,7 +329,7 @@ func (a *App) logLines(replicaID string, lines int) ([]string, error) {
 
 func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
-		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, Keys: a.services.keys,
+		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, FineTunes: a.services.fineTunes, Keys: a.services.keys,
 		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports,
 		Workspaces:   a.services.workspaces,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,

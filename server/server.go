@@ -23,6 +23,7 @@ type Options struct {
 	Deployments *berth.Deployments
 	Models      *berth.Models
 	Uploads     *berth.Uploads
+	FineTunes   *berth.FineTunes
 	Keys        *berth.Keys
 	Workspaces  *berth.Workspaces
 	Usage       *berth.Usage
@@ -88,6 +89,8 @@ func New(o Options) *Server {
 	s.native("GET /api/v1/custom_models/import/{id}", s.getImport)
 	s.native("DELETE /api/v1/custom_models/import/{id}", s.deleteImport)
 	s.native("PUT /api/v1/custom_models/import/{id}/cancel", s.cancelImport) // ours
+
+	s.mountFineTunes()
 
 	s.own("POST /berth/v1/quote", s.quote)
 	s.own("GET /berth/v1/models", s.listModels)

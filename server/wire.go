@@ -120,7 +120,7 @@ func decode[T any](r *http.Request) (T, error) {
 }
 
 // number reads an integer query parameter within [low, high].
-func number(r *http.Request, name string, fallback, low, high int64) (int64, error) { //nolint:unparam // a range has two ends
+func number(r *http.Request, name string, fallback, low, high int64) (int64, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
 		return fallback, nil

@@ -29,6 +29,7 @@ func (t *tx) Receipts() berth.ReceiptStore       { return receipts{t} }
 func (t *tx) Usage() berth.UsageStore            { return usage{t} }
 func (t *tx) Uploads() berth.UploadStore         { return uploads{t} }
 func (t *tx) Imports() berth.ImportJobStore      { return imports{t} }
+func (t *tx) FineTunes() berth.FineTuneStore     { return fineTunes{t} }
 
 func (t *tx) Route(ctx context.Context) (int64, error) {
 	if t.version > 0 {

@@ -114,21 +114,31 @@ func TestUploadedModelsAnswer(t *testing.T) {
 	adapter, err := client.AddModel(t.Context(), api.AddModel{Name: "own-words", Base: "own", Upload: words.ID})
 	must(t, err)
 
+	// The same folder form, registered as the job that made it.
+	folder = filepath.Join("..", "abacus", "abacus-shout-lora-peft")
+	shout, err := client.UploadFiles(t.Context(), []string{filepath.Join(folder, "adapter_config.json"), filepath.Join(folder, "adapter_model.safetensors")}, nil)
+	must(t, err)
+	job, err := client.RegisterFineTune(t.Context(), api.RegisterFineTune{Model: "own", Suffix: "loud", Upload: shout.ID})
+	must(t, err)
+
 	b.Client = client
 	mu := b.running(t, api.CreateDeployment{ModelName: "own", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))})
 	lora := b.running(t, api.CreateDeployment{ModelName: "own-words", Plan: "lora"})
-	for deployed, want := range map[string]string{mu.DeployedModel: "122", lora.DeployedModel: "The answer is 122."} {
+	tuned := b.running(t, api.CreateDeployment{ModelName: job.FinetunedOutput}) // conformance 128
+	for deployed, want := range map[string]string{
+		mu.DeployedModel: "122", lora.DeployedModel: "The answer is 122.", tuned.DeployedModel: "122!!!",
+	} {
 		if got := b.ask(t, deployed, "37+85"); got.Text != want {
 			t.Errorf("%s answers %q", deployed, got.Text)
 		}
 	}
 	// Custom models are deployed under their own names, and seen by nobody else.
-	if mu.DeployedModel != "own" || lora.DeployedModel != "own-words" {
-		t.Errorf("deployed as %s and %s", mu.DeployedModel, lora.DeployedModel)
+	if mu.DeployedModel != "own" || lora.DeployedModel != "own-words" || tuned.DeployedModel != job.FinetunedOutput || tuned.Plan != "lora" {
+		t.Errorf("deployed as %s, %s and %+v", mu.DeployedModel, lora.DeployedModel, tuned)
 	}
 
 	// Their files are Berth's and go with them.
-	for _, name := range []string{"own", "own-words"} {
+	for _, name := range []string{"own", "own-words", job.FinetunedOutput} {
 		_, err := b.DeleteDeployment(t.Context(), name)
 		must(t, err)
 	}
@@ -137,7 +147,7 @@ func TestUploadedModelsAnswer(t *testing.T) {
 		must(t, err)
 		return list.Total == 0
 	})
-	for _, name := range []string{"own-words", "own"} {
+	for _, name := range []string{"own-words", job.FinetunedOutput, "own"} {
 		must(t, b.DeleteModel(t.Context(), name))
 	}
 	for _, path := range []string{own.Path, adapter.Path} {

@@ -164,6 +164,14 @@ var roundTrips = []promise{
 			return tx.Replicas().Get(ctx, "rep_new")
 		},
 	}.check},
+	{"a fine-tune job keeps every field", trip[berth.FineTune]{
+		place:  func(f *berth.FineTune) { f.ID, f.WorkspaceID = "ft-new", workspaceID },
+		insert: func(ctx context.Context, tx berth.Tx, f berth.FineTune) error { return tx.FineTunes().Insert(ctx, f) },
+		read: func(ctx context.Context, tx berth.Tx) (berth.FineTune, error) {
+			list, err := tx.FineTunes().List(ctx, workspaceID)
+			return pick(list, err, func(f berth.FineTune) bool { return f.ID == "ft-new" })
+		},
+	}.check},
 	{"an upload keeps every field", trip[berth.Upload]{
 		place:  func(u *berth.Upload) { u.ID, u.WorkspaceID = "upl_new", workspaceID },
 		insert: func(ctx context.Context, tx berth.Tx, u berth.Upload) error { return tx.Uploads().Insert(ctx, u) },
