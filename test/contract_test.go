@@ -248,7 +248,7 @@ func (h *held) complain(r *http.Request, response *http.Response, what string, f
 }
 
 // figures are what makes the same complaint look different each time.
-var figures = regexp.MustCompile(`[0-9a-f-]{8,}|[0-9]+`)
+var figures = regexp.MustCompile(`Declared \w+: \[[^]]*\]|[0-9a-f-]{8,}|[0-9]+`)
 
 func (h *held) fault(r *http.Request, response *http.Response, complaint string, text []byte) {
 	h.mu.Lock()
