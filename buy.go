@@ -38,7 +38,7 @@ func (s *Deployments) create(ctx context.Context, tx Tx, caller Caller, p Purcha
 
 func (s *Deployments) sell(ctx context.Context, tx Tx, caller Caller, p Purchase) (*sale, error) {
 	b := &sale{Deployments: s, ctx: ctx, tx: tx, caller: caller, ask: p}
-	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.checkPrivilege, b.describe, b.checkPlan, b.checkName, b.checkCount, b.write, b.hold} {
+	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.checkPrivilege, b.describe, b.checkPlan, b.checkName, b.checkCount, b.write, b.hold, b.firstInstance} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -144,7 +144,7 @@ func (b *sale) checkPlan() error {
 		if !b.model.Calibration.Known() { // derived, not asked for
 			return uncalibrated(&b.model)
 		}
-		return b.ask.fillPTU(&b.d, &b.model)
+		return b.ask.fillPTU(&b.d, &b.model, b.Reservations)
 	}
 	if !b.engine.Adapters {
 		return Errorf(CodeInvalid, "The engine %s of base model %s cannot apply adapters; choose plan mu.", b.engine.Name, b.weights.Name)
@@ -271,7 +271,7 @@ func (b *sale) choosePool(spec ResolvedSpec) error {
 func (b *sale) join() error {
 	member := Member{PoolID: b.d.PoolID, DeploymentID: b.d.ID, Plan: b.d.Plan}
 	if b.d.Plan == PlanPTU {
-		member.LoadPPM = LoadPPM(b.d.PTU, b.model.Calibration)
+		member.LoadPPM = LoadPPM(b.d.PTU.Plus(b.d.Kept), b.model.Calibration)
 	} else {
 		member.Adapter = AdapterRef{Digest: b.model.File.Digest, Path: b.model.File.Path}
 	}

@@ -16,6 +16,20 @@ type Change struct {
 	PrefillCapacity *int64
 	DecodeCapacity  *int64
 	PTU             *PTUCapacity // absolute; ThinkingTPM 0 leaves it as it is
+	// Reservation is what the reservation API says beside PTU (api.md 4.12).
+	Reservation CapacityAsk
+}
+
+// reserved reports whether c is about a capacity instance of d.
+func (d *Deployment) reserved(c Change) bool {
+	return d.Plan == PlanPTU && (d.Reserved || c.Reservation.InstanceID != "" || c.Reservation.OrderType != "")
+}
+
+// scaleReserved scales a capacity instance of a deployment by its own rules.
+func (b *sale) scaleReserved(c Change) error {
+	r := &reservation{sale: b, ask: c.Reservation}
+	r.ask.PTU = c.PTU
+	return r.run(OperationScale, (*reservation).scale)
 }
 
 // Terms are what was sold, as far as a change can change it.
@@ -136,6 +150,8 @@ func (s *Deployments) Scale(ctx context.Context, deployedModel string, c Change)
 		switch {
 		case b.d.Plan == PlanLoRA:
 			return unsupported("A lora deployment shares its engines and is paid per token; there is nothing to scale.")
+		case b.d.reserved(c):
+			return b.scaleReserved(c)
 		case b.d.Plan == PlanPTU && c.PTU == nil:
 			return Errorf(CodeInvalid, "Field required: ptu_capacity")
 		case b.d.Plan == PlanPTU:
@@ -172,6 +188,8 @@ func (s *Deployments) Change(ctx context.Context, deployedModel string, c Change
 			}
 		}
 		switch {
+		case scale && b.d.reserved(c):
+			return b.scaleReserved(c)
 		case scale && b.d.Plan == PlanPTU:
 			return b.changePTU(*c.PTU)
 		case scale:

@@ -84,7 +84,16 @@ type Deployment struct {
 	Spec     ResolvedSpec
 	PTU      PTUCapacity
 	Overflow OverflowStrategy
-	PoolID   string // pooled plans
+	// Reserved deployments own capacity instances: they were bought or changed through
+	// the reservation API (api.md 4.12).
+	Reserved bool
+	// Kept is throughput of expired terms: not served any more, but not sold to others
+	// until it is released either.
+	Kept        PTUCapacity
+	ServiceTier ServiceTier // ptu
+	// Prepaid is the term that ends first of those paid in advance; zero without one.
+	Prepaid Prepaid
+	PoolID  string // pooled plans
 	// EnableThinking fixes the mode of an mu deployment; nil leaves it to each call.
 	EnableThinking   *bool
 	MaxContextLength int64 // tokens of prompt and answer together; 0: the model's
@@ -98,8 +107,12 @@ type Deployment struct {
 	DeletedAt        time.Time // zero while the row is live
 }
 
-// ChargeTypePostPaid is the only charge type sold here (statement 39).
-const ChargeTypePostPaid = "post_paid"
+// Prepaid is what a deployment shows of a term paid in advance.
+type Prepaid struct {
+	InstanceID string       `json:"instance_id,omitempty"`
+	Terms      PrepaidTerms `json:"terms,omitzero"`
+	ExpiresAt  time.Time    `json:"expires_at,omitzero"`
+}
 
 // Lanes returns the replicas that an mu deployment is made of, each with the adapters.
 func (d *Deployment) Lanes(adapters []AdapterRef) []LaneWant {
@@ -123,6 +136,9 @@ type Purchase struct {
 	Spec             string
 	BillingMethod    string
 	ChargeType       string
+	ServiceTier      ServiceTier   // ptu
+	Prepaid          *PrepaidTerms // ptu
+	RequestID        string        // of the capacity operation that a reservation begins with
 	Capacity         *int64
 	PrefillCapacity  *int64 // with a spec that separates roles, instead of Capacity
 	DecodeCapacity   *int64
@@ -226,10 +242,15 @@ func (p *Purchase) fill(d *Deployment) error {
 	if err != nil {
 		return err
 	}
-	if p.ChargeType != "" && p.ChargeType != ChargeTypePostPaid {
-		return Errorf(CodeInvalid, "The charge_type %q is not sold here; only %s is.", p.ChargeType, ChargeTypePostPaid)
+	switch d.DisplayName = name; {
+	case p.ChargeType == "" || p.ChargeType == ChargeTypePostPaid:
+	case p.ChargeType != ChargeTypePrePaid:
+		return Errorf(CodeInvalid, "The charge_type %q is not known; use post_paid, or pre_paid for plan ptu.", p.ChargeType)
+	case d.Plan != PlanPTU:
+		return Errorf(CodeInvalid, "The charge_type pre_paid is sold for plan ptu only; leave it out.")
+	default:
+		d.ChargeType = ChargeTypePrePaid
 	}
-	d.DisplayName = name
 	return nil
 }
 
@@ -285,13 +306,37 @@ func (p *Purchase) fillMU(d *Deployment, m *Model, spec ResolvedSpec) error {
 }
 
 // fillPTU checks and copies what only ptu deployments have.
-func (p *Purchase) fillPTU(d *Deployment, m *Model) error {
-	d.PTU = DefaultPTUCapacity
-	if p.PTU != nil {
+func (p *Purchase) fillPTU(d *Deployment, m *Model, rules Reservations) error {
+	d.PTU, d.Overflow, d.ServiceTier = DefaultPTUCapacity, OverflowEnable, cmp.Or(p.ServiceTier, TierFast)
+	d.Reserved = p.ChargeType != "" || p.ServiceTier != "" || p.Prepaid != nil
+	switch {
+	case p.PTU != nil:
 		d.PTU = *p.PTU
+	case rules.StrictCapacity:
+		return Errorf(CodeInvalid, "Miss ptu capacity info")
 	}
-	d.Overflow = OverflowEnable
+	if err := p.checkReservation(d); err != nil {
+		return err
+	}
 	return d.PTU.check(m)
+}
+
+// checkReservation checks what only creates through the reservation API say (api.md 4.12).
+func (p *Purchase) checkReservation(d *Deployment) error {
+	prepaid := d.ChargeType == ChargeTypePrePaid
+	switch {
+	case d.ServiceTier != TierFast && d.ServiceTier != TierDefault:
+		return Errorf(CodeInvalid, "The service_tier %q is not known; use ptu_fast or ptu_default.", d.ServiceTier)
+	case prepaid && p.Prepaid == nil:
+		return Errorf(CodeInvalid, "Field required: pre_paid_info")
+	case prepaid:
+		return p.Prepaid.Check(d.ServiceTier)
+	case p.Prepaid != nil:
+		return Errorf(CodeInvalid, "The pre_paid_info needs charge_type pre_paid; leave it out for post_paid.")
+	case d.ServiceTier == TierDefault:
+		return Errorf(CodeInvalid, "The service_tier ptu_default is sold pre_paid only.")
+	}
+	return nil
 }
 
 // check refuses throughput out of range, and thinking of a model that does not think.

@@ -3,6 +3,7 @@ package berth
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // Deployments sells models: it creates, reads and deletes deployments. Each write is
@@ -15,6 +16,8 @@ type Deployments struct {
 	// MaxPerWorkspace bounds the deployments of a workspace whose quota does not say;
 	// 0: no bound.
 	MaxPerWorkspace int64
+	Reservations
+	Zone *time.Location // in which the days of pre-paid terms begin; nil: UTC
 	// Wake tells the reconciler that there is something to do; it never blocks.
 	Wake func()
 }
@@ -61,6 +64,9 @@ func (s *Deployments) Delete(ctx context.Context, deployedModel string) (Deploym
 		d, err = s.named(ctx, tx, caller, deployedModel)
 		if err != nil || d.Status == StatusDeleting {
 			return deployedModel, err
+		}
+		if err := s.mayDelete(ctx, tx, &d); err != nil {
+			return "", err
 		}
 		if err := tx.Pools().Leave(ctx, d.ID); err != nil {
 			return "", err
@@ -215,6 +221,9 @@ func (s *Deployments) transition(ctx context.Context, tx Tx, d *Deployment, caus
 		return Errorf(CodeUnsupported, "The operation is unsupported on the referee object.")
 	}
 	d.Status, d.ModifiedAt = to, s.Now()
+	if err := s.SettleCapacity(ctx, tx, d); err != nil {
+		return err
+	}
 	if err := tx.Deployments().Update(ctx, *d); err != nil {
 		return err
 	}

@@ -27,6 +27,24 @@ const (
 	CodeInternal        Code = "internal"         // everything else; the message is for operators
 )
 
+// The codes of the reservation API, whose documented names say it better (api.md 4.12).
+const (
+	CodeInstanceRequired    Code = "instance_required"    // more than one instance: name one
+	CodeInstanceUnsupported Code = "instance_unsupported" // state or charge type forbids it
+	CodeUnsubscribe         Code = "unsubscribe_required" // a pre-paid term that is running
+	CodePostpaidExists      Code = "postpaid_exists"      // one post-paid instance at most
+	CodeTooManyInstances    Code = "too_many_instances"   // of a deployment, not released
+	CodeTooManyEver         Code = "too_many_ever"        // of a deployment, released ones too
+	CodeDeploymentDeleted   Code = "deployment_deleted"   // it was, or is being deleted
+	CodeDeploymentUnknown   Code = "deployment_unknown"   // no such deployment, or not visible
+	CodeInstanceUnknown     Code = "instance_unknown"     // not an instance of the deployment
+	CodeOperationUnknown    Code = "operation_unknown"    // not an operation of the deployment
+	CodeOperationConflict   Code = "operation_conflict"   // another change is under way
+	CodeRequestReused       Code = "request_reused"       // the request id began another operation
+	CodeBillingNotReady     Code = "billing_not_ready"    // the account cannot pay
+	CodeBillingUnavailable  Code = "billing_unavailable"  // nobody can say whether it can
+)
+
 // Error is a failure with a sentence that is safe to show to the caller and says
 // what to do. Err, when set, is the cause and is shown to operators only.
 type Error struct {

@@ -112,3 +112,50 @@ func (s Status) Settled() bool {
 		StatusRunning, StatusStopped, StatusFailed, StatusUpdatingFailed, StatusArrearsDown, StatusDeleted,
 	}, s)
 }
+
+// InstanceStatus is where a capacity instance stands (api.md 4.12).
+type InstanceStatus string
+
+// The documented values that Berth uses. An order is confirmed at once, so the two that
+// wait for it are left in the same transaction unless billing says otherwise.
+const (
+	InstanceOrdered        InstanceStatus = "WAIT_PRE_PAID_BILLING_TO_DEPLOYING"
+	InstanceWaiting        InstanceStatus = "WAIT_TO_DEPLOY" // its engines come up
+	InstanceRunning        InstanceStatus = "RUNNING"
+	InstanceScalingOrdered InstanceStatus = "WAIT_PRE_PAID_BILLING_TO_SCALING"
+	InstanceScaling        InstanceStatus = "SCALING"
+	InstanceSuspended      InstanceStatus = "SUSPENDED" // expired; its throughput is kept a while
+	InstanceRecovering     InstanceStatus = "RECOVERING"
+	InstanceDeleting       InstanceStatus = "DELETING" // its release waits for a change
+	InstanceStopped        InstanceStatus = "STOPPED"  // released
+	InstanceFailed         InstanceStatus = "FAILED"   // could not be bought after all
+)
+
+// The causes of transitions of capacity instances, beside those of deployments.
+const (
+	CauseConfirmed Cause = "confirmed" // the order of a pre-paid term
+	CauseExpired   Cause = "expired"   // its term, and the grace after it
+	CauseRenewed   Cause = "renewed"
+	CauseRelease   Cause = "release" // accepted
+	CauseReleased  Cause = "released"
+)
+
+// instanceTransitions is the table of status changes of capacity instances.
+var instanceTransitions = map[InstanceStatus]map[Cause]InstanceStatus{
+	InstanceOrdered:        {CauseConfirmed: InstanceWaiting, CauseChangeFailed: InstanceFailed},
+	InstanceWaiting:        {CauseChangeDone: InstanceRunning, CauseChangeFailed: InstanceFailed, CauseRelease: InstanceDeleting},
+	InstanceRunning:        {CauseChange: InstanceScaling, CauseRelease: InstanceDeleting, CauseExpired: InstanceSuspended},
+	InstanceScalingOrdered: {CauseConfirmed: InstanceScaling, CauseChangeFailed: InstanceRunning},
+	InstanceScaling:        {CauseChangeDone: InstanceRunning, CauseChangeFailed: InstanceRunning, CauseRelease: InstanceDeleting},
+	InstanceSuspended:      {CauseRenewed: InstanceRecovering, CauseRelease: InstanceDeleting},
+	InstanceRecovering:     {CauseChangeDone: InstanceRunning, CauseChangeFailed: InstanceSuspended, CauseRelease: InstanceDeleting},
+	InstanceDeleting:       {CauseReleased: InstanceStopped, CauseChangeDone: InstanceDeleting, CauseChangeFailed: InstanceDeleting},
+	InstanceStopped:        {CauseStart: InstanceWaiting},
+	InstanceFailed:         {CauseStart: InstanceWaiting},
+}
+
+// Next returns the status that follows s for cause; false when cause does not apply.
+func (s InstanceStatus) Next(cause Cause) (InstanceStatus, bool) {
+	to, ok := instanceTransitions[s][cause]
+	return to, ok
+}

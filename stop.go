@@ -44,6 +44,9 @@ func (s *Deployments) Start(ctx context.Context, deployedModel string) (Deployme
 		if _, ok := b.d.Status.Next(CauseStart); !ok {
 			return unsupported("The deployment is %s; only a STOPPED or FAILED one can be started.", b.d.Status)
 		}
+		if b.d.Reserved && b.d.PTU.IsZero() {
+			return unsupported("No capacity instance has any throughput; buy or scale one, which starts the deployment.")
+		}
 		return b.start()
 	})
 }

@@ -27,6 +27,7 @@ type Tx interface {
 	Models() ModelStore
 	Nodes() NodeStore
 	Deployments() DeploymentStore
+	Capacities() CapacityStore
 	Pools() PoolStore
 	Replicas() ReplicaStore
 	Events() EventStore
@@ -140,6 +141,27 @@ type DeploymentStore interface {
 	// List returns one page of live rows, newest CreatedAt first, ties by name, and
 	// the number of all that match.
 	List(ctx context.Context, f DeploymentFilter) ([]Deployment, int64, error)
+}
+
+// CapacityStore keeps capacity instances and their operations. Both stay for ever; an
+// instance that was released has a DeletedAt.
+type CapacityStore interface {
+	Insert(ctx context.Context, i CapacityInstance) error
+	Update(ctx context.Context, i CapacityInstance) error
+	// OfDeployment returns the instances of a deployment, oldest first, released ones too.
+	OfDeployment(ctx context.Context, deploymentID string) ([]CapacityInstance, error)
+	// Due returns the instances with a DueAt up to at, earliest first, at most limit, and
+	// the earliest DueAt after at (zero: none).
+	Due(ctx context.Context, at time.Time, limit int64) ([]CapacityInstance, time.Time, error)
+	// InsertOperation refuses a request id that the deployment has seen with CodeConflict;
+	// an empty one is never seen.
+	InsertOperation(ctx context.Context, o CapacityOperation) error
+	UpdateOperation(ctx context.Context, o CapacityOperation) error
+	Operation(ctx context.Context, id string) (CapacityOperation, error)
+	// OperationOf returns the operation that a request of a deployment began.
+	OperationOf(ctx context.Context, deploymentID, requestID string) (CapacityOperation, error)
+	// Processing returns the operations of a deployment that are under way, oldest first.
+	Processing(ctx context.Context, deploymentID string) ([]CapacityOperation, error)
 }
 
 // PoolStore keeps pools and their members.

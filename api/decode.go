@@ -47,6 +47,8 @@ func DecodeCreate(body []byte) (CreateDeployment, error) {
 		DeploySpec:       cmp.Or(o.deploySpec(), template),
 		BillingMethod:    o.text("billing_method"),
 		ChargeType:       o.text("charge_type"),
+		ServiceTier:      o.text("service_tier"),
+		PrePaidInfo:      o.prePaidInfo(),
 		PTU:              o.ptuCapacity(),
 		Suffix:           o.text("suffix"),
 		EnableThinking:   o.boolean("enable_thinking"),
@@ -266,6 +268,52 @@ func (o object) ptuCapacity() *PTUCapacity {
 		OutputTPM:   number("output_tpm"),
 		ThinkingTPM: number("thinking_output_tpm"),
 	}
+}
+
+// prePaidInfo leaves AutoRenewal nil where it is absent, for it must be said.
+func (o object) prePaidInfo() *PrePaidInfo {
+	raw := o.raw("pre_paid_info")
+	if raw == nil {
+		return nil
+	}
+	fields, ok := parseObject(raw)
+	if !ok {
+		o.refuse("pre_paid_info", raw, "an object")
+		return nil
+	}
+	inner := object{prefix: "pre_paid_info.", fields: fields, err: o.err}
+	info := &PrePaidInfo{
+		PricingCycle: inner.text("pricing_cycle"), AutoRenewal: inner.boolean("auto_renewal"),
+		AutoRenewalCycle: inner.text("auto_renewal_cycle"),
+	}
+	if n := inner.integer("duration"); n != nil {
+		info.Duration = *n
+	}
+	if n := inner.integer("auto_renewal_duration"); n != nil {
+		info.AutoRenewalDuration = *n
+	}
+	return info
+}
+
+// DecodeCapacity reads the body of a write to capacity as leniently as [DecodeCreate].
+func DecodeCapacity(body []byte) (CapacityWrite, error) {
+	fields, ok := parseObject(body)
+	if !ok {
+		return CapacityWrite{}, &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
+	}
+	var err error
+	o := object{fields: fields, err: &err}
+	w := CapacityWrite{
+		InstanceID: o.text("instance_id"), BillingMethod: o.text("billing_method"), PTU: o.ptuCapacity(),
+		PrePaidInfo: o.prePaidInfo(), OrderType: o.text("order_type"),
+	}
+	if change := o.boolean("is_change"); change != nil {
+		w.IsChange = *change
+	}
+	if err != nil {
+		return CapacityWrite{}, err
+	}
+	return w, nil
 }
 
 // integral reads a JSON number without a fractional part, in any notation. Beyond 2^53,

@@ -66,6 +66,8 @@ type CreateDeployment struct {
 	DeploySpec       string       `json:"deploy_spec,omitempty"` // template_id is read as well
 	BillingMethod    string       `json:"billing_method,omitempty"`
 	ChargeType       string       `json:"charge_type,omitempty"`
+	ServiceTier      string       `json:"service_tier,omitempty"`  // ptu
+	PrePaidInfo      *PrePaidInfo `json:"pre_paid_info,omitempty"` // ptu
 	PTU              *PTUCapacity `json:"ptu_capacity,omitempty"`
 	Suffix           string       `json:"suffix,omitempty"`
 	EnableThinking   *bool        `json:"enable_thinking,omitempty"`
@@ -110,6 +112,16 @@ type Deployment struct {
 	// Only ptu.
 	PTU              *PTUCapacity `json:"ptu_capacity,omitempty"`
 	OverflowStrategy string       `json:"overflow_strategy,omitempty"`
+	PTUServiceTier   string       `json:"ptu_service_tier,omitempty"`
+
+	// Only ptu with a term paid in advance; of several, the one that ends first.
+	PrePaidInfo       *PrePaidInfo `json:"pre_paid_info,omitempty"`
+	PrePaidInstanceID string       `json:"pre_paid_instance_id,omitempty"`
+	PrePaidGMTExpired string       `json:"pre_paid_gmt_expired,omitempty"`
+
+	// Only in answers to writes that began a capacity operation.
+	OperationID string `json:"operation_id,omitempty"`
+	InstanceID  string `json:"instance_id,omitempty"`
 
 	// FailReason explains FAILED and UPDATING_FAILED.
 	FailReason string `json:"fail_reason,omitempty"`

@@ -208,7 +208,7 @@ func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) ber
 
 func (a *App) newLoop(drivers map[string]engine.Driver) *reconcile.Loop {
 	return reconcile.New(reconcile.Options{
-		Store: a.store, Runner: a.runner, Drivers: drivers, Traffic: a.gateway, Publish: a.routing.Refresh,
+		Store: a.store, Runner: a.runner, Drivers: drivers, Traffic: a.gateway, Publish: a.routing.Refresh, Reservations: reservations{a},
 		Verify: imports.Files{}.Verify, Alive: keeper.Alive, Drain: a.opt.Config.Limits.Call,
 		Prober: reconcile.Prober{Client: a.prober},
 		Now:    time.Now, NewID: newID, NewNonce: func() string { return newID("run_") },
@@ -223,7 +223,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		traits[name] = d.Traits()
 	}
 	s := services{
-		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake, MaxPerWorkspace: int64(a.opt.Config.Limits.Deployments)},
+		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake, Zone: a.zone(), Reservations: a.reservations(), MaxPerWorkspace: int64(a.opt.Config.Limits.Deployments)},
 		usage:       &berth.Usage{Store: a.store, Zone: a.zone()},
 		inventory:   &berth.Inventory{Store: a.store},
 		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},
@@ -238,6 +238,26 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		Writer: writer, NewKey: newKey, NewToken: newToken, Hash: hash, Hint: keyHint, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID,
 	}
 	return s
+}
+
+// reservations are the services' rules of capacity instances for the loop, which is there
+// before them.
+type reservations struct{ *App }
+
+// SettleCapacity implements reconcile.Reservations.
+func (r reservations) SettleCapacity(ctx context.Context, tx berth.Tx, d *berth.Deployment) error {
+	return r.services.deployments.SettleCapacity(ctx, tx, d)
+}
+
+// Due implements reconcile.Reservations.
+func (r reservations) Due(ctx context.Context) (bool, time.Time, error) {
+	return r.services.deployments.Due(ctx)
+}
+
+// reservations are the configured rules of capacity instances.
+func (a *App) reservations() berth.Reservations {
+	c := a.opt.Config.Reservations
+	return berth.Reservations{StrictCapacity: c.StrictCapacity, MaxInstances: c.Instances, MaxInstancesEver: c.InstancesEver}
 }
 
 // zone is the one of days and of gmt times; the configuration has checked it.
@@ -337,7 +357,7 @@ func (a *App) newServer() *server.Server {
 		Busy:   func(replicaID string) int { return a.gateway.InFlight("", replicaID) },
 		Follow: a.routing.watchers.watch, Stopping: a.stopping,
 		Ready: a.ready,
-		Zone:  a.zone(), BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
+		Zone:  a.zone(), KiloTPM: a.opt.Config.Reservations.Unit == "ktpm", BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
 		NewUUID: newUUID, Logger: a.opt.Logger,
 	})
 }

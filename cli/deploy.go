@@ -16,6 +16,7 @@ type deployFlags struct {
 	prefill, decode             int64
 	thinking, wait, dry         bool
 	ptu                         api.PTUCapacity
+	prepaid                     prepaidFlags
 }
 
 func (p *program) deploy() *cobra.Command {
@@ -26,11 +27,12 @@ func (p *program) deploy() *cobra.Command {
 		Short: "Deploy a model",
 		Long: `Deploy a model under a plan:
   mu    units of hardware of your own     --spec --capacity --thinking --context --rpm --tpm
-  ptu   reserved tokens per minute        --input-tpm --output-tpm
+  ptu   reserved tokens per minute        --input-tpm --output-tpm [--prepaid-days [--renew-days]]
   lora  an adapter, paid per token`,
 		Example: lines(
 			"berth deploy abacus --plan mu --spec MU1 --capacity 2 --wait",
 			"berth deploy abacus --plan ptu --input-tpm 20000 --output-tpm 2000 --suffix chat",
+			"berth deploy abacus --plan ptu --input-tpm 20000 --output-tpm 2000 --prepaid-days 30 --renew-days 30",
 			"berth deploy abacus-poet --plan lora",
 			"berth deploy abacus --plan mu --spec MU1 --capacity 8 --dry-run"),
 		Args: arguments(cobra.ExactArgs(1)),
@@ -63,6 +65,8 @@ func (p *program) deploy() *cobra.Command {
 	flags.Int64Var(&f.ptu.InputTPM, "input-tpm", 10_000, "reserved input `tokens` per minute")
 	flags.Int64Var(&f.ptu.OutputTPM, "output-tpm", 1_000, "reserved output `tokens` per minute")
 	flags.Int64Var(&f.ptu.ThinkingTPM, "thinking-tpm", 0, "reserved thinking `tokens` per minute")
+	flags.StringVar(&d.ServiceTier, "service-tier", "", "`tier` of reserved throughput: ptu_fast, or ptu_default, which is paid in advance only")
+	f.prepaid.register(cmd)
 	flags.StringVar(&d.Suffix, "suffix", "", "end of the deployed model's name, at most 8 `characters`")
 	flags.StringVar(&d.Name, "name", "", "`name` for people")
 	flags.BoolVar(&f.thinking, "thinking", false, "always think; --thinking=false: never")
@@ -86,6 +90,9 @@ func (f *deployFlags) fill(cmd *cobra.Command, d *api.CreateDeployment) {
 	d.TPMLimit = given(cmd, "tpm", f.tpm)
 	if cmd.Flags().Changed("input-tpm") || cmd.Flags().Changed("output-tpm") || cmd.Flags().Changed("thinking-tpm") {
 		d.PTU = &f.ptu
+	}
+	if d.PrePaidInfo = f.prepaid.info(); d.PrePaidInfo != nil {
+		d.ChargeType = api.ChargePrePaid
 	}
 }
 

@@ -125,6 +125,7 @@ func (p *program) deploymentFacts(d api.Deployment) table {
 		"Plan", d.Plan,
 		"Capacity", capacity(d),
 		"Overflow", d.OverflowStrategy,
+		"Paid until", d.PrePaidGMTExpired,
 		"Thinking", thinking,
 		"Context", limit(d.MaxContextLength, "tokens"),
 		"Request limit", limit(d.RPMLimit, "per minute"),

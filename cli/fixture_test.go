@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"net/http"
 	"testing"
 	"time"
@@ -50,6 +51,23 @@ var (
 			{Pool: "pool_1", Replica: "rep_2", Hardware: api.Hardware{Threads: 1, MemoryBytes: 256 << 20}},
 		},
 	}}
+	capacities = []api.CapacityInstance{
+		{
+			ModelServiceID: "abacus-1f0c77aa-chat", InstanceID: "cap_1", ChargeType: "pre_paid", Status: "RUNNING",
+			EffectiveCapacity: tokens("20000", "2000"), ConfiguredCapacity: tokens("20000", "2000"), TargetCapacity: tokens("30000", "3000"),
+			PrePaidInfo:  &api.PrePaidInfo{PricingCycle: "Day", Duration: 30, AutoRenewal: ptr(true), AutoRenewalDuration: 7},
+			GMTEffective: "2026-10-02T19:56:59", GMTExpired: "2026-11-01T00:00:00", GMTCreated: "2026-10-02T19:56:59", GMTModified: "2026-10-02T19:56:59",
+		},
+		{
+			ModelServiceID: "abacus-1f0c77aa-chat", InstanceID: "cap_2", ChargeType: "post_paid", Status: "STOPPED", Deleted: true,
+			EffectiveCapacity: tokens("0", "0"), ConfiguredCapacity: tokens("10", "1"), TargetCapacity: tokens("0", "0"),
+			GMTCreated: "2026-09-30T10:00:00", GMTModified: "2026-10-01T10:00:00", GMTDeleted: "2026-10-01T10:00:00",
+		},
+	}
+	scaling = api.CapacityOperation{
+		OperationID: "4611686018427387904", OperationType: "SCALE", OperationStatus: "PROCESSING", ModelServiceID: "abacus-1f0c77aa-chat",
+		InstanceID: "cap_1", FromStatus: "RUNNING", CurrentStatus: "SCALING", GMTCreated: "2026-10-02T19:59:48",
+	}
 	rows = []api.UsageRow{
 		{Group: map[string]string{"deployed_model": "abacus-1f0c77aa", "day": "2026-10-01"}, Calls: 1200, InputTokens: 1234567, CachedTokens: 1000, OutputTokens: 98765, ThinkingTokens: 12},
 		{Group: map[string]string{"deployed_model": "poet", "day": "2026-10-02"}, Calls: 3, InputTokens: 30, OutputTokens: 9},
@@ -88,43 +106,55 @@ var (
 	}
 )
 
+// tokens is throughput as the server writes it.
+func tokens(input, output json.Number) api.InstanceCapacity {
+	return api.InstanceCapacity{InputTPM: input, OutputTPM: output}
+}
+
 // furnished is a server in which something is of everything.
 func furnished(t *testing.T) *fake {
 	t.Helper()
 	f := newFake(t)
 	all := []api.Deployment{tuned, dedicated, reserved}
 	for call, answer := range map[string]http.HandlerFunc{
-		"GET /api/v1/deployments":                            output(api.DeploymentList{PageNo: 1, PageSize: 100, Total: 3, Deployments: all}),
-		"GET /api/v1/deployments/abacus-1f0c77aa":            output(dedicated),
-		"GET /api/v1/deployments/abacus-1f0c77aa-chat":       output(reserved),
-		"POST /api/v1/deployments":                           output(tuned),
-		"DELETE /api/v1/deployments/poet":                    output(api.Deployment{DeployedModel: "poet", Status: api.StatusDeleting}),
-		"GET /berth/v1/deployments/abacus-1f0c77aa/events":   bare(api.EventList{Events: eventList}),
-		"GET /berth/v1/deployments/abacus-1f0c77aa/replicas": bare(api.ReplicaList{Replicas: replicas}),
-		"GET /berth/v1/deployments/abacus-1f0c77aa/logs":     bare(api.LogList{Logs: []api.Log{{Replica: "rep_1", Lines: []string{"main: loading", "\x1b[32mready\x1b[0m"}}, {Replica: "rep_2", Lines: []string{"boom"}}}}),
-		"GET /berth/v1/models":                               bare(api.ModelList{Models: []api.Model{abacus, standIn}}),
-		"GET /berth/v1/models/abacus":                        bare(abacus),
-		"GET /berth/v1/models/qwen-plus":                     bare(standIn),
-		"POST /berth/v1/models":                              bare(abacus),
-		"DELETE /berth/v1/models/abacus":                     bare(struct{}{}),
-		"GET /api/v1/custom_models/import":                   output(api.ImportList{PageNo: 1, PageSize: 100, Total: 2, List: importList}),
-		"POST /api/v1/custom_models/import":                  output(importList[0]),
-		"GET /api/v1/custom_models/import/imp_2":             output(api.Import{JobID: "imp_2", ModelName: importList[0].ModelName, Status: api.ImportSucceeded}),
-		"PUT /api/v1/custom_models/import/imp_2/cancel":      output(importList[0]),
-		"DELETE /api/v1/custom_models/import/imp_1":          output(importList[1]),
-		"GET /berth/v1/keys":                                 bare(api.KeyList{Keys: keyList}),
-		"POST /berth/v1/keys":                                bare(api.Key{ID: "key_5", Role: "admin", Text: "sk-secret"}),
-		"DELETE /berth/v1/keys/key_1":                        bare(struct{}{}),
-		"GET /berth/v1/workspaces":                           bare(api.WorkspaceList{Workspaces: workspaceList}),
-		"POST /berth/v1/workspaces":                          bare(workspaceList[0]),
-		"GET /berth/v1/workspaces/llm-4kd02x9a":              bare(workspaceList[0]),
-		"PUT /berth/v1/workspaces/llm-4kd02x9a":              bare(workspaceList[0]),
-		"DELETE /berth/v1/workspaces/llm-4kd02x9a":           bare(struct{}{}),
-		"GET /berth/v1/accounts":                             bare(api.AccountList{Accounts: accountList}),
-		"POST /berth/v1/accounts":                            bare(accountList[0]),
-		"GET /berth/v1/nodes":                                bare(api.NodeList{Nodes: nodes}),
-		"GET /berth/v1/usage":                                bare(api.UsageRows{Rows: rows}),
-		"GET /berth/v1/usage/records":                        bare(api.UsageRecords{Records: records}),
+		"GET /api/v1/deployments":                                                     output(api.DeploymentList{PageNo: 1, PageSize: 100, Total: 3, Deployments: all}),
+		"GET /api/v1/deployments/abacus-1f0c77aa":                                     output(dedicated),
+		"GET /api/v1/deployments/abacus-1f0c77aa-chat":                                output(reserved),
+		"POST /api/v1/deployments":                                                    output(tuned),
+		"DELETE /api/v1/deployments/poet":                                             output(api.Deployment{DeployedModel: "poet", Status: api.StatusDeleting}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/events":                            bare(api.EventList{Events: eventList}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/replicas":                          bare(api.ReplicaList{Replicas: replicas}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/logs":                              bare(api.LogList{Logs: []api.Log{{Replica: "rep_1", Lines: []string{"main: loading", "\x1b[32mready\x1b[0m"}}, {Replica: "rep_2", Lines: []string{"boom"}}}}),
+		"GET /berth/v1/models":                                                        bare(api.ModelList{Models: []api.Model{abacus, standIn}}),
+		"GET /berth/v1/models/abacus":                                                 bare(abacus),
+		"GET /berth/v1/models/qwen-plus":                                              bare(standIn),
+		"POST /berth/v1/models":                                                       bare(abacus),
+		"DELETE /berth/v1/models/abacus":                                              bare(struct{}{}),
+		"GET /api/v1/custom_models/import":                                            output(api.ImportList{PageNo: 1, PageSize: 100, Total: 2, List: importList}),
+		"POST /api/v1/custom_models/import":                                           output(importList[0]),
+		"GET /api/v1/custom_models/import/imp_2":                                      output(api.Import{JobID: "imp_2", ModelName: importList[0].ModelName, Status: api.ImportSucceeded}),
+		"PUT /api/v1/custom_models/import/imp_2/cancel":                               output(importList[0]),
+		"DELETE /api/v1/custom_models/import/imp_1":                                   output(importList[1]),
+		"GET /berth/v1/keys":                                                          bare(api.KeyList{Keys: keyList}),
+		"POST /berth/v1/keys":                                                         bare(api.Key{ID: "key_5", Role: "admin", Text: "sk-secret"}),
+		"DELETE /berth/v1/keys/key_1":                                                 bare(struct{}{}),
+		"GET /berth/v1/workspaces":                                                    bare(api.WorkspaceList{Workspaces: workspaceList}),
+		"POST /berth/v1/workspaces":                                                   bare(workspaceList[0]),
+		"GET /berth/v1/workspaces/llm-4kd02x9a":                                       bare(workspaceList[0]),
+		"PUT /berth/v1/workspaces/llm-4kd02x9a":                                       bare(workspaceList[0]),
+		"DELETE /berth/v1/workspaces/llm-4kd02x9a":                                    bare(struct{}{}),
+		"GET /berth/v1/accounts":                                                      bare(api.AccountList{Accounts: accountList}),
+		"POST /berth/v1/accounts":                                                     bare(accountList[0]),
+		"GET /berth/v1/nodes":                                                         bare(api.NodeList{Nodes: nodes}),
+		"GET /berth/v1/usage":                                                         bare(api.UsageRows{Rows: rows}),
+		"GET /berth/v1/usage/records":                                                 bare(api.UsageRecords{Records: records}),
+		"GET /api/v1/deployments/abacus-1f0c77aa-chat/capacity-instances":             output(api.CapacityInstanceList{Records: capacities, Items: 2, Page: 1, ItemsPerPage: 100, PageCount: 1}),
+		"GET /api/v1/deployments/abacus-1f0c77aa-chat/capacity-instances/cap_1":       output(capacities[0]),
+		"POST /api/v1/deployments/abacus-1f0c77aa-chat/capacity-instances":            output(scaling),
+		"PUT /api/v1/deployments/abacus-1f0c77aa-chat/capacity-instances/cap_1/scale": output(scaling),
+		"PUT /api/v1/deployments/abacus-1f0c77aa-chat/capacity-instances/cap_1/renew": output(scaling),
+		"DELETE /api/v1/deployments/abacus-1f0c77aa-chat/capacity-instances/cap_2":    output(scaling),
+		"PUT /api/v1/deployments/abacus-1f0c77aa-chat/update-overflowstrategy":        output(reserved),
 	} {
 		f.on(call, answer)
 	}

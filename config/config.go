@@ -22,18 +22,19 @@ type Config struct {
 	Data   string `config:"data" default:"./berth-data" unit:"path"`
 	Listen string `config:"listen" default:"127.0.0.1:7700"` // host:port; port 0: any free one
 	// WorkspaceDomain is below which the first label of a host name is a workspace's id.
-	WorkspaceDomain string    `config:"workspace_domain"`
-	Insecure        bool      `config:"insecure" default:"false"` // allow plain HTTP beyond loopback
-	Store           string    `config:"store" default:"sqlite" secret:"password"`
-	Node            Node      `config:"node"`
-	Specs           []Spec    `config:"specs"`  // in the file's order; MU1 alone when none is given
-	Models          []Model   `config:"models"` // in the file's order
-	Imports         Imports   `config:"imports"`
-	Engines         Engines   `config:"engines"`
-	Endpoints       Endpoints `config:"endpoints"`
-	Limits          Limits    `config:"limits"`
-	Billing         Billing   `config:"billing"`
-	Log             Log       `config:"log"`
+	WorkspaceDomain string       `config:"workspace_domain"`
+	Insecure        bool         `config:"insecure" default:"false"` // allow plain HTTP beyond loopback
+	Store           string       `config:"store" default:"sqlite" secret:"password"`
+	Node            Node         `config:"node"`
+	Specs           []Spec       `config:"specs"`  // in the file's order; MU1 alone when none is given
+	Models          []Model      `config:"models"` // in the file's order
+	Imports         Imports      `config:"imports"`
+	Engines         Engines      `config:"engines"`
+	Endpoints       Endpoints    `config:"endpoints"`
+	Limits          Limits       `config:"limits"`
+	Billing         Billing      `config:"billing"`
+	Reservations    Reservations `config:"reservations"`
+	Log             Log          `config:"log"`
 
 	origins map[string]origin // by dotted key; a key without one has its default
 }
@@ -161,6 +162,14 @@ type Billing struct {
 	Currency string `config:"currency" default:"CNY"` // ISO 4217
 	TimeZone string `config:"time_zone" default:"Asia/Shanghai"`
 	Unpriced string `config:"unpriced" default:"free" oneof:"free refuse"`
+}
+
+// Reservations says how ptu throughput is bought.
+type Reservations struct {
+	StrictCapacity bool   `config:"strict_ptu_capacity" default:"false"`       // refuse a ptu create without ptu_capacity
+	Unit           string `config:"unit" default:"tpm" oneof:"tpm ktpm"`       // of ptu_capacity on the capacity-instance endpoints
+	Instances      int    `config:"instances" default:"20" min:"1" max:"1000"` // of a deployment at the same time
+	InstancesEver  int    `config:"instances_ever" default:"1000" min:"1" max:"100000"`
 }
 
 // Log says how much is logged and in which form; auto: text on a terminal, else JSON.

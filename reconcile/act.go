@@ -294,6 +294,9 @@ func (l *Loop) settle(ctx context.Context, tx berth.Tx, a SetDeployment) error {
 	if err := l.enter(ctx, tx, &d, a); err != nil {
 		return err
 	}
+	if err := l.opt.Reservations.SettleCapacity(ctx, tx, &d); err != nil {
+		return err
+	}
 	if err := tx.Deployments().Update(ctx, d); err != nil {
 		return err
 	}

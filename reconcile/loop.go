@@ -19,12 +19,23 @@ type Traffic interface {
 	Cut(deploymentID string)
 }
 
+// Reservations keeps the books of capacity instances.
+type Reservations interface {
+	// SettleCapacity books what the status that d has moved to means for them, in the
+	// transaction that writes d.
+	SettleCapacity(ctx context.Context, tx berth.Tx, d *berth.Deployment) error
+	// Due does what the passing of time asks for; next is when it must be called again.
+	Due(ctx context.Context) (did bool, next time.Time, err error)
+}
+
 // Options of a [Loop]; all but the durations are required.
 type Options struct {
 	Store   berth.Store
 	Runner  engine.Runner
 	Drivers map[string]engine.Driver
 	Traffic Traffic
+	// Reservations are those of the domain.
+	Reservations Reservations
 	// Publish makes the gateway take the newest routing.
 	Publish func(ctx context.Context) error
 	// Verify compares a model's file with what was added, before each start, and returns
@@ -198,6 +209,11 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 	if err := l.bookAll(ctx); err != nil {
 		return time.Time{}, err
 	}
+	did, due, err := l.opt.Reservations.Due(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	l.dirty = l.dirty || did
 	parts, err := l.look(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -234,12 +250,14 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		close(l.looked)
 	}
 	l.opt.Logger.Debug("reconciled", "owners", len(parts), "steps", len(steps), "took", l.opt.Now().Sub(begin))
-	if len(steps) > 0 {
+	if len(steps) > 0 || did {
 		return l.opt.Now(), nil // they may allow the next at once
 	}
 	next := l.opt.Now().Add(l.opt.Poll)
-	if due := l.agenda.next(); !due.IsZero() && due.Before(next) {
-		next = due
+	for _, at := range []time.Time{l.agenda.next(), due} {
+		if !at.IsZero() && at.Before(next) {
+			next = at
+		}
 	}
 	return next, nil
 }

@@ -133,7 +133,7 @@ func (y *yard) start() {
 	}})
 	transport := &http.Transport{}
 	o := Options{
-		Store: y.store, Runner: y.runner, Drivers: y.drivers, Traffic: y.traffic,
+		Store: y.store, Runner: y.runner, Drivers: y.drivers, Traffic: y.traffic, Reservations: y.deployments,
 		Publish: func(context.Context) error {
 			y.announce()
 			return nil

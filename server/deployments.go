@@ -23,6 +23,7 @@ func (s *Server) createDeployment(ctx context.Context, r *http.Request) (any, er
 	if err != nil {
 		return nil, err
 	}
+	p.RequestID = requestOf(ctx)
 	once := berth.Once{Body: body}
 	switch keys := r.Header.Values("Idempotency-Key"); len(keys) {
 	case 0:
@@ -35,7 +36,11 @@ func (s *Server) createDeployment(ctx context.Context, r *http.Request) (any, er
 	if err != nil {
 		return nil, err
 	}
-	return heard{s.deployment(d), func() error { return s.Deployments.Unheard(ctx, d, once) }}, nil
+	out, err := s.begun(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return heard{out, func() error { return s.Deployments.Unheard(ctx, d, once) }}, nil
 }
 
 // readPurchase also returns the body as it was sent.
@@ -48,7 +53,9 @@ func readPurchase(r *http.Request) (berth.Purchase, []byte, error) {
 	if err != nil {
 		return berth.Purchase{}, nil, fieldRefusal(err)
 	}
-	return purchase(c), body, nil
+	p := purchase(c)
+	p.Prepaid, err = prepaidTerms(c.PrePaidInfo)
+	return p, body, err
 }
 
 // quote answers what a create with the same body would do.
@@ -92,14 +99,23 @@ func (s *Server) changing(change func(context.Context, string, berth.Change) (be
 		if err != nil {
 			return nil, fieldRefusal(err)
 		}
+		w, err := api.DecodeCapacity(body)
+		if err != nil {
+			return nil, fieldRefusal(err)
+		}
+		ask, err := askOf(ctx, w)
+		if err != nil {
+			return nil, err
+		}
 		d, err := change(ctx, r.PathValue("id"), berth.Change{
+			Reservation: ask,
 			DisplayName: c.Name, RPMLimit: c.RPMLimit, TPMLimit: c.TPMLimit,
 			Capacity: c.Capacity, PrefillCapacity: c.PrefillCapacity, DecodeCapacity: c.DecodeCapacity, PTU: throughput(c.PTU),
 		})
 		if err != nil {
 			return nil, err
 		}
-		return s.deployment(d), nil
+		return s.begun(ctx, d)
 	}
 }
 
@@ -134,7 +150,7 @@ func fieldRefusal(err error) error {
 func purchase(c api.CreateDeployment) berth.Purchase {
 	return berth.Purchase{
 		ModelName: c.ModelName, Plan: c.Plan, DisplayName: c.Name, Suffix: c.Suffix, Spec: c.DeploySpec,
-		BillingMethod: c.BillingMethod, ChargeType: c.ChargeType, Capacity: c.Capacity,
+		BillingMethod: c.BillingMethod, ChargeType: c.ChargeType, ServiceTier: berth.ServiceTier(c.ServiceTier), Capacity: c.Capacity,
 		PrefillCapacity: c.PrefillCapacity, DecodeCapacity: c.DecodeCapacity,
 		EnableThinking: c.EnableThinking, MaxContextLength: c.MaxContextLength, RPMLimit: c.RPMLimit, TPMLimit: c.TPMLimit,
 		PTU: throughput(c.PTU),
@@ -158,7 +174,12 @@ func (s *Server) deployment(d berth.Deployment) api.Deployment {
 		out.MaxContextLength, out.RPMLimit, out.TPMLimit = positive(d.MaxContextLength), positive(d.RPMLimit), positive(d.TPMLimit)
 	case berth.PlanPTU:
 		out.PTU = &api.PTUCapacity{InputTPM: d.PTU.InputTPM, OutputTPM: d.PTU.OutputTPM, ThinkingTPM: d.PTU.ThinkingTPM}
-		out.OverflowStrategy = string(d.Overflow)
+		out.OverflowStrategy, out.PTUServiceTier = string(d.Overflow), string(d.ServiceTier)
+		if d.Prepaid.InstanceID != "" {
+			out.PrePaidInfo = prepaidInfo(d.Prepaid.Terms)
+			out.PrePaidInstanceID = d.Prepaid.InstanceID
+			out.PrePaidGMTExpired = s.gmt(d.Prepaid.ExpiresAt)
+		}
 	}
 	return out
 }

@@ -103,7 +103,8 @@ func TestCreateIsRefused(t *testing.T) {
 		"context of 0":     {`{"model_name":"both","plan":"mu","deploy_spec":"MU1","capacity":1,"max_context_length":0}`, 400, "InvalidParameter", "max_context_length"}, // conformance 42
 		"too much context": {`{"model_name":"both","plan":"mu","deploy_spec":"MU1","capacity":1,"max_context_length":262145}`, 400, "InvalidParameter", ""},              // conformance 42
 		"a separated spec": {`{"model_name":"both","plan":"mu","deploy_spec":"MU1-PD","capacity":1}`, 400, "InvalidParameter", "COUPLED"},                                // conformance 44
-		"prepaid":          {`{"model_name":"both","plan":"ptu","charge_type":"pre_paid"}`, 400, "InvalidParameter", "post_paid"},
+		"prepaid":          {`{"model_name":"both","plan":"ptu","charge_type":"pre_paid"}`, 400, "InvalidParameter", "pre_paid_info"},
+		"prepaid units":    {`{"model_name":"both","plan":"mu","deploy_spec":"MU1","capacity":1,"charge_type":"pre_paid"}`, 400, "InvalidParameter", "plan ptu only"},
 	} {
 		d.mustRefuse(name, request{key: "admin", call: "POST /api/v1/deployments", body: c.body}, c.status, c.code, c.says)
 	}

@@ -48,9 +48,12 @@ type Options struct {
 	// Heartbeat is the longest silence of an event stream; 0: 10 s.
 	Heartbeat time.Duration
 	// Ready returns nil once the server can serve, else the reason why not.
-	Ready     func() error
-	Zone      *time.Location // of gmt_create and gmt_modified (api.md 2.4)
-	BodyBytes int64          // largest request body
+	Ready func() error
+	Zone  *time.Location // of gmt_create and gmt_modified (api.md 2.4)
+	// KiloTPM makes the capacity-instance endpoints count in 1,000 tokens per minute
+	// (api.md 6.2).
+	KiloTPM   bool
+	BodyBytes int64 // largest request body
 	Version   string
 	NewUUID   func() string // request ids (api.md 2.3)
 	Logger    *slog.Logger
@@ -82,6 +85,16 @@ func New(o Options) *Server {
 	s.native("PUT /api/v1/deployments/{id}/update", s.changing(s.Deployments.Update))
 	s.native("PUT /api/v1/deployments/{id}/stop", s.switching(s.Deployments.Stop))
 	s.native("PUT /api/v1/deployments/{id}/start", s.switching(s.Deployments.Start))
+	s.native("PUT /api/v1/deployments/{id}/update-overflowstrategy", s.setOverflow)
+	s.native("PUT /api/v1/deployments/{id}/updateOverflowStrategy", s.setOverflow)
+	s.native("POST /api/v1/deployments/{id}/capacity-instances", s.createCapacity)
+	s.native("GET /api/v1/deployments/{id}/capacity-instances", s.listCapacity)
+	s.native("GET /api/v1/deployments/{id}/capacity-instances/{instance}", s.getCapacity)
+	s.native("PUT /api/v1/deployments/{id}/capacity-instances/{instance}/scale", s.scaleCapacity)
+	s.native("PUT /api/v1/deployments/{id}/capacity-instances/{instance}/renew", s.renewCapacity)
+	s.native("DELETE /api/v1/deployments/{id}/capacity-instances/{instance}", s.deleteCapacity)
+	s.native("GET /api/v1/deployments/{id}/capacity-operations/{operation}", s.getOperation)
+	s.native("PUT /api/v1/deployments/{id}/renew", s.renewDeployment)
 	s.native("GET /api/v1/models", s.listModelsNative)
 	s.own("POST /api/v1/tokens", synchronous(s.createToken)) // its answer has no envelope (api.md 2.2)
 	s.native("POST /api/v1/custom_models/import", s.createImport)
@@ -121,6 +134,7 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/deployments/{id}/events", s.listEvents)
 	s.own("GET /berth/v1/deployments/{id}/replicas", s.listReplicas)
 	s.own("GET /berth/v1/deployments/{id}/logs", s.listLogs)
+	s.own("POST /berth/v1/deployments/{id}/capacity-instances/{instance}/unsubscribe", s.unsubscribeCapacity)
 
 	s.mux.HandleFunc("/", s.unknown)
 	return s
@@ -152,7 +166,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if dialectOf(r.URL.Path) == dialectAnthropic {
 		w.Header().Set("Request-Id", id)
 	}
-	s.mux.ServeHTTP(w, nativePath(r))
+	s.mux.ServeHTTP(w, nativePath(r.WithContext(context.WithValue(r.Context(), requestKey{}, id))))
+}
+
+// requestKey is where a request's context has its id.
+type requestKey struct{}
+
+// requestOf returns the id of the request whose context it is.
+func requestOf(ctx context.Context) string {
+	id, _ := ctx.Value(requestKey{}).(string)
+	return id
 }
 
 // operation answers one kind of request: a value to show, or an error.

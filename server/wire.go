@@ -45,6 +45,21 @@ var wireCodes = map[berth.Code]wireCode{
 	berth.CodeThrottled:       {http.StatusTooManyRequests, "Throttling"},
 	berth.CodeTooLarge:        {http.StatusBadRequest, "BadRequest.TooLarge"},
 	berth.CodeInternal:        {http.StatusInternalServerError, "InternalError"},
+
+	berth.CodeInstanceRequired:    {http.StatusBadRequest, "CAPACITY_INSTANCE_REQUIRED"},
+	berth.CodeInstanceUnsupported: {http.StatusBadRequest, "CAPACITY_INSTANCE_OPERATION_UNSUPPORTED"},
+	berth.CodeUnsubscribe:         {http.StatusBadRequest, "PREPAID_UNSUBSCRIBE_REQUIRED"},
+	berth.CodePostpaidExists:      {http.StatusBadRequest, "POSTPAID_INSTANCE_ALREADY_EXISTS"},
+	berth.CodeTooManyInstances:    {http.StatusBadRequest, "CAPACITY_SLOT_LIMIT_EXCEEDED"},
+	berth.CodeTooManyEver:         {http.StatusBadRequest, "TOTAL_CAPACITY_INSTANCE_LIMIT_EXCEEDED"},
+	berth.CodeDeploymentDeleted:   {http.StatusBadRequest, "MODEL_CODE_DELETED"},
+	berth.CodeDeploymentUnknown:   {http.StatusNotFound, "MODEL_CODE_NOT_FOUND"},
+	berth.CodeInstanceUnknown:     {http.StatusNotFound, "CAPACITY_INSTANCE_NOT_FOUND"},
+	berth.CodeOperationUnknown:    {http.StatusNotFound, "CAPACITY_OPERATION_NOT_FOUND"},
+	berth.CodeOperationConflict:   {http.StatusConflict, "CAPACITY_INSTANCE_OPERATION_CONFLICT"},
+	berth.CodeRequestReused:       {http.StatusConflict, "IDEMPOTENCY_KEY_CONFLICT"},
+	berth.CodeBillingNotReady:     {http.StatusForbidden, "BILLING_ACCOUNT_NOT_READY"},
+	berth.CodeBillingUnavailable:  {http.StatusServiceUnavailable, "BILLING_SERVICE_UNAVAILABLE"},
 }
 
 // internalMessage is the documented sentence, misspelling included.

@@ -22,6 +22,7 @@ func (t *tx) Keys() berth.KeyStore               { return keys{t} }
 func (t *tx) Models() berth.ModelStore           { return models{t} }
 func (t *tx) Nodes() berth.NodeStore             { return nodes{t} }
 func (t *tx) Deployments() berth.DeploymentStore { return deployments{t} }
+func (t *tx) Capacities() berth.CapacityStore    { return capacities{t} }
 func (t *tx) Pools() berth.PoolStore             { return pools{t} }
 func (t *tx) Replicas() berth.ReplicaStore       { return replicas{t} }
 func (t *tx) Events() berth.EventStore           { return events{t} }

@@ -20,6 +20,12 @@ type trip[T any] struct {
 // check inserts a value without a zero field, and changes it to a blank one and back.
 func (r trip[T]) check(s suite) {
 	s.settle()
+	r.steps(s)
+}
+
+// steps is check in a world that is settled already.
+func (r trip[T]) steps(s suite) {
+	s.Helper()
 	full, blank := filled[T](), *new(T)
 	r.place(&full)
 	r.place(&blank)
