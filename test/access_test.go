@@ -43,6 +43,7 @@ type access struct {
 
 const (
 	purchase = `{"model_name":"nobody","plan":"mu","deploy_spec":"MU1","capacity":1}`
+	limited  = `{"rpm_limit":5}`
 	chatBody = `{"model":"${deployment}","messages":[{"role":"user","content":"hi"}]}`
 	callBody = `{"model":"${deployment}","input":{"prompt":"hi"}}`
 	imported = `{"model_name":"nobody","source":"oss","weight_type":"lora","storage_info":{"bucket_name":"b","object_key":"k/"}}`
@@ -57,10 +58,17 @@ var decisions = map[string]access{
 	"GET /readyz":       {isolation: open},
 	"GET /openapi.json": {isolation: open},
 
+	"GET /openapi.json": {isolation: open},
+
 	"POST /api/v1/deployments":              {isolation: scoped, role: api.RoleAdmin, body: purchase},
 	"GET /api/v1/deployments":               {isolation: scoped, role: api.RoleInference},
 	"GET /api/v1/deployments/models":        {isolation: scoped, role: api.RoleInference},
 	"GET /api/v1/deployments/{id}":          {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}"},
+	"PUT /api/v1/deployments/{id}":          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}", body: limited},
+	"PUT /api/v1/deployments/{id}/scale":    {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/scale", body: `{"capacity":1}`},
+	"PUT /api/v1/deployments/{id}/update":   {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/update", body: limited},
+	"PUT /api/v1/deployments/{id}/stop":     {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/stop"},
+	"PUT /api/v1/deployments/{id}/start":    {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/start"},
 	"DELETE /api/v1/deployments/{id}":       {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}"},
 	"GET /api/v1/deployments/{id}/stream":   {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/stream"},
 	"GET /api/v1/deployments/{id}/events":   {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/events"},
@@ -75,6 +83,8 @@ var decisions = map[string]access{
 	"PUT /api/v1/custom_models/import/{id}/cancel": {
 		isolation: named, role: api.RoleAdmin, path: "/api/v1/custom_models/import/${import}/cancel",
 	},
+
+	"POST /berth/v1/quote": {isolation: scoped, role: api.RoleAdmin, body: purchase},
 
 	"GET /berth/v1/models":           {isolation: scoped, role: api.RoleInference},
 	"POST /berth/v1/models":          {isolation: scoped, role: api.RoleAdmin, body: `{"name":"new","base":"plain","upload":"nobody"}`},

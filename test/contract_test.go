@@ -144,7 +144,7 @@ func (b *heard) Close() error {
 var refused = map[int]bool{http.StatusBadRequest: true, http.StatusUnauthorized: true, http.StatusNotFound: true}
 
 func (h *held) check(r *http.Request, body []byte, response *http.Response, answer []byte, whole bool) {
-	if r.Method == http.MethodHead {
+	if r.Method == http.MethodHead || r.URL.Path == "/openapi.json" { // that it is OpenAPI 3.1 was checked as a whole
 		return
 	}
 	asked := h.contract.request(r, body)
