@@ -92,12 +92,11 @@ func DecodeImport(body []byte) (CreateImport, error) {
 // DecodeChange reads the body of a change as [DecodeCreate] reads that of a create. The
 // deployed_model that SDKs repeat in it is ignored: the path wins.
 func DecodeChange(body []byte) (ChangeDeployment, error) {
-	fields, ok := parseObject(body)
-	if !ok {
-		return ChangeDeployment{}, &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
-	}
 	var err error
-	o := object{fields: fields, err: &err}
+	o, ok := readBody(body, &err)
+	if !ok {
+		return ChangeDeployment{}, err
+	}
 	c := ChangeDeployment{
 		Capacity:        o.integer("capacity"),
 		PrefillCapacity: o.integer("prefill_capacity"),

@@ -58,8 +58,6 @@ var decisions = map[string]access{
 	"GET /readyz":       {isolation: open},
 	"GET /openapi.json": {isolation: open},
 
-	"GET /openapi.json": {isolation: open},
-
 	"POST /api/v1/deployments":              {isolation: scoped, role: api.RoleAdmin, body: purchase},
 	"GET /api/v1/deployments":               {isolation: scoped, role: api.RoleInference},
 	"GET /api/v1/deployments/models":        {isolation: scoped, role: api.RoleInference},
