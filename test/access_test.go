@@ -121,6 +121,18 @@ var decisions = map[string]access{
 	"GET /berth/v1/deployments/{id}/replicas": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/replicas"},
 	"GET /berth/v1/deployments/{id}/logs":     {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/logs"},
 
+	"PUT /api/v1/deployments/{id}/update-overflowstrategy":                      {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/update-overflowstrategy", body: `{"overflow_strategy":"enable"}`},
+	"PUT /api/v1/deployments/{id}/updateOverflowStrategy":                       {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/updateOverflowStrategy", body: `{"overflow_strategy":"enable"}`},
+	"PUT /api/v1/deployments/{id}/renew":                                        {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/renew", body: `{"pre_paid_info":{"duration":1,"auto_renewal":false}}`},
+	"POST /api/v1/deployments/{id}/capacity-instances":                          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/capacity-instances", body: `{"billing_method":"POST_PAY","ptu_capacity":{"input_tpm":1000,"output_tpm":100}}`},
+	"GET /api/v1/deployments/{id}/capacity-instances":                           {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/capacity-instances"},
+	"GET /api/v1/deployments/{id}/capacity-instances/{instance}":                {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/capacity-instances/cap_1"},
+	"PUT /api/v1/deployments/{id}/capacity-instances/{instance}/scale":          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/capacity-instances/cap_1/scale", body: `{"ptu_capacity":{"input_tpm":1000,"output_tpm":100}}`},
+	"PUT /api/v1/deployments/{id}/capacity-instances/{instance}/renew":          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/capacity-instances/cap_1/renew", body: `{"pre_paid_info":{"duration":1,"auto_renewal":false}}`},
+	"DELETE /api/v1/deployments/{id}/capacity-instances/{instance}":             {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/capacity-instances/cap_1"},
+	"GET /api/v1/deployments/{id}/capacity-operations/{operation}":              {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/capacity-operations/1"},
+	"POST /berth/v1/deployments/{id}/capacity-instances/{instance}/unsubscribe": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/capacity-instances/cap_1/unsubscribe"},
+
 	"POST /compatible-mode/v1/chat/completions": {isolation: called, role: api.RoleInference, body: chatBody},
 	"POST /v1/chat/completions":                 {isolation: called, role: api.RoleInference, body: chatBody},
 	"POST /api/v1/chat/completions":             {isolation: called, role: api.RoleInference, body: chatBody},
