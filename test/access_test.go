@@ -121,17 +121,17 @@ var decisions = map[string]access{
 	"GET /berth/v1/deployments/{id}/replicas": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/replicas"},
 	"GET /berth/v1/deployments/{id}/logs":     {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/logs"},
 
-	"PUT /api/v1/deployments/{id}/update-overflowstrategy":                      {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/update-overflowstrategy", body: `{"overflow_strategy":"enable"}`},
-	"PUT /api/v1/deployments/{id}/updateOverflowStrategy":                       {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/updateOverflowStrategy", body: `{"overflow_strategy":"enable"}`},
-	"PUT /api/v1/deployments/{id}/renew":                                        {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/renew", body: `{"pre_paid_info":{"duration":1,"auto_renewal":false}}`},
-	"POST /api/v1/deployments/{id}/capacity-instances":                          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/capacity-instances", body: `{"billing_method":"POST_PAY","ptu_capacity":{"input_tpm":1000,"output_tpm":100}}`},
-	"GET /api/v1/deployments/{id}/capacity-instances":                           {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/capacity-instances"},
-	"GET /api/v1/deployments/{id}/capacity-instances/{instance}":                {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/capacity-instances/cap_1"},
-	"PUT /api/v1/deployments/{id}/capacity-instances/{instance}/scale":          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/capacity-instances/cap_1/scale", body: `{"ptu_capacity":{"input_tpm":1000,"output_tpm":100}}`},
-	"PUT /api/v1/deployments/{id}/capacity-instances/{instance}/renew":          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/capacity-instances/cap_1/renew", body: `{"pre_paid_info":{"duration":1,"auto_renewal":false}}`},
-	"DELETE /api/v1/deployments/{id}/capacity-instances/{instance}":             {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/capacity-instances/cap_1"},
-	"GET /api/v1/deployments/{id}/capacity-operations/{operation}":              {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/capacity-operations/1"},
-	"POST /berth/v1/deployments/{id}/capacity-instances/{instance}/unsubscribe": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/capacity-instances/cap_1/unsubscribe"},
+	"PUT /api/v1/deployments/{id}/update-overflowstrategy":                      {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${reserved}/update-overflowstrategy", body: `{"overflow_strategy":"enable"}`},
+	"PUT /api/v1/deployments/{id}/updateOverflowStrategy":                       {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${reserved}/updateOverflowStrategy", body: `{"overflow_strategy":"enable"}`},
+	"PUT /api/v1/deployments/{id}/renew":                                        {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${reserved}/renew", body: `{"pre_paid_info":{"duration":1,"auto_renewal":false}}`},
+	"POST /api/v1/deployments/{id}/capacity-instances":                          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${reserved}/capacity-instances", body: `{"billing_method":"POST_PAY","ptu_capacity":{"input_tpm":1000,"output_tpm":100}}`},
+	"GET /api/v1/deployments/{id}/capacity-instances":                           {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${reserved}/capacity-instances"},
+	"GET /api/v1/deployments/{id}/capacity-instances/{instance}":                {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${reserved}/capacity-instances/${instance}"},
+	"PUT /api/v1/deployments/{id}/capacity-instances/{instance}/scale":          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${reserved}/capacity-instances/${instance}/scale", body: `{"ptu_capacity":{"input_tpm":1000,"output_tpm":100}}`},
+	"PUT /api/v1/deployments/{id}/capacity-instances/{instance}/renew":          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${reserved}/capacity-instances/${instance}/renew", body: `{"pre_paid_info":{"duration":1,"auto_renewal":false}}`},
+	"DELETE /api/v1/deployments/{id}/capacity-instances/{instance}":             {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${reserved}/capacity-instances/${instance}"},
+	"GET /api/v1/deployments/{id}/capacity-operations/{operation}":              {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${reserved}/capacity-operations/${operation}"},
+	"POST /berth/v1/deployments/{id}/capacity-instances/{instance}/unsubscribe": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${reserved}/capacity-instances/${instance}/unsubscribe"},
 
 	"POST /compatible-mode/v1/chat/completions": {isolation: called, role: api.RoleInference, body: chatBody},
 	"POST /v1/chat/completions":                 {isolation: called, role: api.RoleInference, body: chatBody},
@@ -182,7 +182,9 @@ func furnish(t *testing.T) *furniture {
 	b := inProcess(t, `
 node: {threads: 8, memory: 4GiB}
 imports: {stores: {b: `+t.TempDir()+`}}
-models: {plain: {engine: fake, plans: [mu], context: 32768}}
+models:
+  plain: {engine: fake, plans: [mu], context: 32768}
+  shared: {engine: fake, plans: [ptu], calibration: {input_tpm: 600000, output_tpm: 60000}}
 `)
 	f := &furniture{berth: b, names: map[string]string{}, keys: map[string]string{"": "", api.RoleOwner: b.Key}}
 	f.away, f.keys["stranger"] = b.withStranger(t)
@@ -196,6 +198,13 @@ models: {plain: {engine: fake, plans: [mu], context: 32768}}
 	f.names["workspace"] = w.ID
 	admin := &berth{Client: &api.Client{BaseURL: b.BaseURL, Key: f.keys[api.RoleAdmin], HTTP: b.HTTP}}
 	f.names["deployment"] = admin.running(t, api.CreateDeployment{ModelName: "plain", Plan: api.PlanMU, DeploySpec: "MU1", Capacity: ptr(int64(1))}).DeployedModel
+	f.names["reserved"] = admin.running(t, api.CreateDeployment{ModelName: "shared", Plan: api.PlanPTU, ChargeType: api.ChargePostPaid}).DeployedModel
+	instances, err := admin.ListCapacity(t.Context(), f.names["reserved"], api.CapacityQuery{})
+	must(t, err)
+	f.names["instance"] = instances.Records[0].InstanceID
+	less, err := admin.ScaleCapacity(t.Context(), f.names["reserved"], f.names["instance"], api.CapacityWrite{PTU: &api.PTUCapacity{InputTPM: 2000, OutputTPM: 200}})
+	must(t, err)
+	f.names["operation"] = less.OperationID
 	admin.ask(t, f.names["deployment"], "hi")
 	until(t, "the call is recorded", func() bool {
 		page, err := admin.UsageRecords(t.Context(), api.UsageFilter{}, "")
