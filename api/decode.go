@@ -75,12 +75,7 @@ func DecodeImport(body []byte) (CreateImport, error) {
 		Source:      o.text("source"),
 		WeightType:  o.text("weight_type"),
 	}
-	if raw := o.raw("storage_info"); raw != nil {
-		inner := object{prefix: "storage_info.", err: &err}
-		if inner.fields, ok = parseObject(raw); !ok {
-			o.refuse("storage_info", raw, "an object")
-		}
-		inner.refuseTwins(raw)
+	if inner, ok := o.inner("storage_info"); ok {
 		c.StorageInfo = StorageInfo{BucketName: inner.text("bucket_name"), ObjectKey: inner.text("object_key")}
 	}
 	if err != nil {
@@ -156,6 +151,22 @@ func (o object) refuseTwins(raw []byte) {
 		}
 		seen[text] = true
 	}
+}
+
+// inner returns the object in a field; false when the field is absent, or no object.
+func (o object) inner(name string) (object, bool) {
+	raw := o.raw(name)
+	if raw == nil {
+		return object{}, false
+	}
+	fields, ok := parseObject(raw)
+	if !ok {
+		o.refuse(name, raw, "an object")
+		return object{}, false
+	}
+	inner := object{prefix: o.prefix + name + ".", fields: fields, err: o.err}
+	inner.refuseTwins(raw)
+	return inner, true
 }
 
 // parseObject reports false for everything that is not one JSON object.
@@ -245,17 +256,10 @@ func (o object) deploySpec() string {
 }
 
 func (o object) ptuCapacity() *PTUCapacity {
-	raw := o.raw("ptu_capacity")
-	if raw == nil {
-		return nil
-	}
-	fields, ok := parseObject(raw)
+	inner, ok := o.inner("ptu_capacity")
 	if !ok {
-		o.refuse("ptu_capacity", raw, "an object")
 		return nil
 	}
-	inner := object{prefix: "ptu_capacity.", fields: fields, err: o.err}
-	inner.refuseTwins(raw)
 	number := func(name string) int64 {
 		if n := inner.integer(name); n != nil {
 			return *n
@@ -271,16 +275,10 @@ func (o object) ptuCapacity() *PTUCapacity {
 
 // prePaidInfo leaves AutoRenewal nil where it is absent, for it must be said.
 func (o object) prePaidInfo() *PrePaidInfo {
-	raw := o.raw("pre_paid_info")
-	if raw == nil {
-		return nil
-	}
-	fields, ok := parseObject(raw)
+	inner, ok := o.inner("pre_paid_info")
 	if !ok {
-		o.refuse("pre_paid_info", raw, "an object")
 		return nil
 	}
-	inner := object{prefix: "pre_paid_info.", fields: fields, err: o.err}
 	info := &PrePaidInfo{
 		PricingCycle: inner.text("pricing_cycle"), AutoRenewal: inner.boolean("auto_renewal"),
 		AutoRenewalCycle: inner.text("auto_renewal_cycle"),
@@ -296,12 +294,11 @@ func (o object) prePaidInfo() *PrePaidInfo {
 
 // DecodeCapacity reads the body of a write to capacity as leniently as [DecodeCreate].
 func DecodeCapacity(body []byte) (CapacityWrite, error) {
-	fields, ok := parseObject(body)
-	if !ok {
-		return CapacityWrite{}, &FieldError{Value: shorten(body), Want: "exactly one JSON object"}
-	}
 	var err error
-	o := object{fields: fields, err: &err}
+	o, ok := readBody(body, &err)
+	if !ok {
+		return CapacityWrite{}, err
+	}
 	w := CapacityWrite{
 		InstanceID: o.text("instance_id"), BillingMethod: o.text("billing_method"), PTU: o.ptuCapacity(),
 		PrePaidInfo: o.prePaidInfo(), OrderType: o.text("order_type"),
@@ -313,6 +310,16 @@ func DecodeCapacity(body []byte) (CapacityWrite, error) {
 		return CapacityWrite{}, err
 	}
 	return w, nil
+}
+
+// DecodeOverflow reads the strategy in the body of update-overflowstrategy as leniently as
+// [DecodeCreate], "" where it is absent.
+func DecodeOverflow(body []byte) (strategy string, err error) {
+	o, ok := readBody(body, &err)
+	if ok {
+		strategy = o.text("overflow_strategy")
+	}
+	return strategy, err
 }
 
 // integral reads a JSON number without a fractional part, in any notation. Beyond 2^53,

@@ -22,13 +22,11 @@ func (s *Server) setOverflow(ctx context.Context, r *http.Request) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	var fields struct {
-		Strategy string `json:"overflow_strategy"`
+	strategy, err := api.DecodeOverflow(body)
+	if err != nil {
+		return nil, fieldRefusal(err)
 	}
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return nil, berth.Errorf(berth.CodeInvalid, "The body must be a JSON object with a string overflow_strategy.")
-	}
-	d, err := s.Deployments.SetOverflow(ctx, r.PathValue("id"), berth.OverflowStrategy(fields.Strategy))
+	d, err := s.Deployments.SetOverflow(ctx, r.PathValue("id"), berth.OverflowStrategy(strategy))
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +259,7 @@ func (s *Server) capacityAsk(ctx context.Context, r *http.Request, ofInstance bo
 	}
 	w, err := api.DecodeCapacity(body)
 	if err != nil {
-		return w, berth.CapacityAsk{}, berth.Errorf(berth.CodeInvalid, "%s", err.Error())
+		return w, berth.CapacityAsk{}, fieldRefusal(err)
 	}
 	ask, err := askOf(ctx, w)
 	if ofInstance && s.KiloTPM && ask.PTU != nil {
