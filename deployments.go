@@ -111,7 +111,12 @@ func (s *Deployments) find(ctx context.Context, tx Tx, caller Caller, deployedMo
 }
 
 // Page is one page of a list; numbers count from 1.
-type Page struct{ Number, Size int64 }
+type Page struct {
+	Number, Size int64
+	// UpTo, unless zero, leaves out what was created later, so that the pages of one walk
+	// through a list do not shift while things are created.
+	UpTo time.Time
+}
 
 func (p Page) offset() int64 { return (p.Number - 1) * p.Size }
 
@@ -126,7 +131,7 @@ func (s *Deployments) List(ctx context.Context, page Page, plan Plan) ([]Deploym
 	var total int64
 	err := s.read(ctx, func(tx Tx) (err error) {
 		list, total, err = tx.Deployments().List(ctx, DeploymentFilter{
-			WorkspaceID: caller.WorkspaceID, Plan: plan, Offset: page.offset(), Limit: page.Size,
+			WorkspaceID: caller.WorkspaceID, Plan: plan, Offset: page.offset(), Limit: page.Size, UpTo: page.UpTo,
 		})
 		return err
 	})

@@ -119,8 +119,11 @@ type NodeStore interface {
 type DeploymentFilter struct {
 	WorkspaceID string // "" = all
 	Plan        Plan   // "" = all
-	Offset      int64
-	Limit       int64 // 0 = all
+	// UpTo leaves out of the page, not of the number of all, what was created later; zero:
+	// nothing.
+	UpTo   time.Time
+	Offset int64
+	Limit  int64 // 0 = all
 }
 
 // DeploymentStore keeps deployments. DeployedModel is unique among live rows; a live

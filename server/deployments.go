@@ -221,9 +221,17 @@ func (s *Server) listDeployments(ctx context.Context, r *http.Request) (any, err
 			return nil, err
 		}
 	}
+	caller := berth.CallerFrom(ctx)
+	by := walker{caller.KeyID, caller.WorkspaceID, plan, p.Size}
+	if p.Number > 1 {
+		p.UpTo = s.walks.upTo(by)
+	}
 	list, total, err := s.Deployments.List(ctx, p, plan)
 	if err != nil {
 		return nil, err
+	}
+	if p.Number == 1 && len(list) > 0 {
+		s.walks.begin(by, list[0].CreatedAt)
 	}
 	out := api.DeploymentList{PageNo: p.Number, PageSize: p.Size, Total: total, Deployments: make([]api.Deployment, 0, len(list))}
 	for _, d := range list {

@@ -89,6 +89,9 @@ func (s deployments) List(ctx context.Context, f berth.DeploymentFilter) ([]bert
 	if err != nil {
 		return nil, 0, err
 	}
+	if !f.UpTo.IsZero() {
+		live.add("created_at <= ?", f.UpTo.UnixNano())
+	}
 	tail := live.where() + " ORDER BY created_at DESC, deployed_model" + live.page(f.Offset, f.Limit)
 	list, err := deploymentTable.all(ctx, s.tx, tail, live.args...)
 	return list, total, err
