@@ -195,6 +195,10 @@ type ReplicaStore interface {
 	List(ctx context.Context) ([]Replica, error) // oldest first
 	OfPool(ctx context.Context, poolID string) ([]Replica, error)
 	OfDeployment(ctx context.Context, deploymentID string) ([]Replica, error)
+	// Owners returns whoever has replicas or may need some, in the order of their ids:
+	// deployments that are live and in no pool or still have a replica, and pools, also those
+	// that are gone and a live deployment was in.
+	Owners(ctx context.Context) ([]Ref, error)
 	// LastStart returns the time from start to first answer of the replica of the model
 	// that came up last and runs since; CodeNotFound when there is none.
 	LastStart(ctx context.Context, modelName string) (time.Duration, error)

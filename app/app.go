@@ -213,6 +213,7 @@ func (a *App) newLoop(drivers map[string]engine.Driver) *reconcile.Loop {
 		Prober: reconcile.Prober{Client: a.prober},
 		Now:    time.Now, NewID: newID, NewNonce: func() string { return newID("run_") },
 		Logger: a.opt.Logger, Backoff: a.opt.Backoff, StartTimeout: a.opt.Config.Engines.StartTimeout,
+		ParallelStarts: a.opt.Config.Engines.ParallelStarts,
 	})
 }
 

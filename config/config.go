@@ -136,6 +136,8 @@ type Engines struct {
 	VLLM          Engine        `config:"vllm"`
 	OrphanTimeout time.Duration `config:"orphan_timeout" default:"2m" min:"5s" max:"24h"`
 	StartTimeout  time.Duration `config:"start_timeout" default:"5m" min:"1s" max:"24h"`
+	// ParallelStarts is how many engines may load at the same time; 0: 4 for each CPU.
+	ParallelStarts int `config:"parallel_starts" min:"1" max:"65536"`
 }
 
 // Engine is the command that starts an engine; nil: looked for, then installed.

@@ -20,26 +20,36 @@ type step struct {
 	write write
 }
 
-// actAtOnce is how many actions share a transaction; more would keep purchases waiting.
-const actAtOnce = 100
+// A transaction of the loop ends after so many writes, or when it has taken so long, the
+// first that comes: purchases that wait for their turn have it between two of them.
+const (
+	writesAtOnce = 100
+	writesFor    = 20 * time.Millisecond
+)
+
+// enough reports whether a transaction has done enough.
+func (l *Loop) enough(begun time.Time) bool { return l.opt.Now().Sub(begun) >= writesFor }
 
 // takeAll takes steps, many in a transaction. One that fails does not keep the others
 // back: its owner is looked at again in a second.
 func (l *Loop) takeAll(ctx context.Context, steps []step) error {
-	for some := range slices.Chunk(steps, actAtOnce) {
-		if err := l.takeSome(ctx, some); err != nil {
+	for len(steps) > 0 {
+		taken, err := l.takeSome(ctx, steps[:min(len(steps), writesAtOnce)])
+		if err != nil {
 			return err
 		}
+		steps = steps[taken:]
 	}
 	return nil
 }
 
-func (l *Loop) takeSome(ctx context.Context, steps []step) error {
+// takeSome takes the first of some steps in one transaction and returns how many.
+func (l *Loop) takeSome(ctx context.Context, steps []step) (taken int, err error) {
 	var follow []func()
-	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		follow = follow[:0]
-		for _, s := range steps {
-			then, err := s.write(ctx, tx)
+	err = l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+		follow, taken = follow[:0], 0
+		for begun := l.opt.Now(); taken < len(steps) && (taken == 0 || !l.enough(begun)); taken++ {
+			then, err := steps[taken].write(ctx, tx)
 			if err != nil {
 				return err
 			}
@@ -55,26 +65,26 @@ func (l *Loop) takeSome(ctx context.Context, steps []step) error {
 		for _, then := range follow {
 			then()
 		}
-		return nil
+		return taken, nil
 	case ctx.Err() != nil:
-		return err
+		return 0, err
 	case len(steps) == 1:
 		l.opt.Logger.Error("reconcile step failed; trying again in 1 s", "owner", steps[0].owner.ID, "error", err)
 		l.agenda.soonen(steps[0].owner, l.opt.Now().Add(time.Second))
-		return nil
+		return 1, nil
 	}
-	half := len(steps) / 2
-	if err := l.takeSome(ctx, steps[:half]); err != nil {
-		return err
-	}
-	return l.takeSome(ctx, steps[half:])
+	return l.takeSome(ctx, steps[:len(steps)/2])
 }
 
-// act returns what an action writes; nil: nothing now.
-func (l *Loop) act(a Action) write {
+// act returns what an action of the owner's plan writes; nil: nothing now.
+func (l *Loop) act(p *part, a Action) write {
 	switch a := a.(type) {
 	case Start:
-		return l.alone(a.Replica, l.start)
+		start := l.alone(a.Replica, l.start)
+		if start != nil && !l.mayLoad(&a.Replica) {
+			return l.wait(p)
+		}
+		return start
 	case Stop:
 		return l.alone(a.Replica, l.stop)
 	case Remove:

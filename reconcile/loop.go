@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -56,6 +57,11 @@ type Options struct {
 	StopGrace    time.Duration // between asking an engine to end and forcing it; default 5 s
 	Poll         time.Duration // between two looks for what other processes wrote; default 2 s
 	Sweep        time.Duration // within which everything is compared, whether it changed or not; default 10 min
+
+	// ParallelStarts is how many engines may load at the same time; the others wait in the
+	// order in which they were found. Somebody else's engines do not count. Default 4 for
+	// each CPU.
+	ParallelStarts int
 }
 
 // Loop is the only writer of replicas. One goroutine decides and writes; starts, probes
@@ -69,9 +75,13 @@ type Loop struct {
 	tasks   map[string]task // by replica: a start or stop under way
 	noted   []report        // not booked yet
 	agenda  *agenda         // of owners
+	backlog []berth.Ref     // owners of a round over everything that were not looked at yet
+	round   int             // how many there were
+	line    line            // owners with a replica that waits until fewer engines load
+	room    int             // how many more may begin to load in this pass
 	seen    int64           // routing version up to which the store was read; −1: nothing yet
 	dirty   bool            // something was written that the gateway must know
-	looked  chan struct{}   // closed after the first pass
+	looked  chan struct{}   // closed after the first round
 	first   bool            // that is done
 
 	mu        sync.RWMutex
@@ -110,14 +120,16 @@ func New(opt Options) *Loop {
 	defaultTo(&opt.StopGrace, 5*time.Second)
 	defaultTo(&opt.Poll, 2*time.Second)
 	defaultTo(&opt.Sweep, 10*time.Minute)
+	defaultTo(&opt.ParallelStarts, 4*runtime.NumCPU())
 	return &Loop{
 		opt: opt, wake: make(chan struct{}, 1), reports: make(chan report),
 		agenda: newAgenda(), seen: -1, tasks: map[string]task{}, looked: make(chan struct{}), endpoints: map[string]engine.Endpoint{},
 	}
 }
 
-func defaultTo(d *time.Duration, v time.Duration) {
-	if *d == 0 {
+func defaultTo[T comparable](d *T, v T) {
+	var none T
+	if *d == none {
 		*d = v
 	}
 }
@@ -203,7 +215,7 @@ func exitError(e engine.Exit) error {
 	return errors.New(e.Reason)
 }
 
-// pass plans for every owner that is due, and acts.
+// pass plans for owners that are due, a bounded number of them, and acts.
 func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 	begin := l.opt.Now()
 	if err := l.bookAll(ctx); err != nil {
@@ -214,28 +226,12 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	l.dirty = l.dirty || did
+	l.room = l.opt.ParallelStarts - l.loading()
 	parts, err := l.look(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
-	var steps []step
-	for i := range parts {
-		p := &parts[i]
-		if p.empty() {
-			continue
-		}
-		actions, next := Plan(p.State)
-		sweep := l.opt.Sweep
-		if !l.first {
-			sweep = sweep * time.Duration(i+1) / time.Duration(len(parts)) // spread from the first
-		}
-		l.agenda.set(p.owner, l.again(next, sweep))
-		for _, a := range actions {
-			if act := l.act(a); act != nil {
-				steps = append(steps, step{p.owner, act})
-			}
-		}
-	}
+	steps := l.planAll(parts)
 	if err := l.takeAll(ctx, steps); err != nil {
 		return time.Time{}, err
 	}
@@ -245,13 +241,13 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		}
 		l.dirty = false
 	}
-	if !l.first {
+	if !l.first && len(l.backlog) == 0 {
 		l.first = true
 		close(l.looked)
 	}
-	l.opt.Logger.Debug("reconciled", "owners", len(parts), "steps", len(steps), "took", l.opt.Now().Sub(begin))
-	if len(steps) > 0 || did {
-		return l.opt.Now(), nil // they may allow the next at once
+	l.opt.Logger.Debug("reconciled", "owners", len(parts), "steps", len(steps), "left", len(l.backlog), "took", l.opt.Now().Sub(begin))
+	if len(steps) > 0 || did || len(l.backlog) > 0 || l.room > 0 && l.line.len() > 0 {
+		return l.opt.Now(), nil // there is more to do, or they may allow the next at once
 	}
 	next := l.opt.Now().Add(l.opt.Poll)
 	for _, at := range []time.Time{l.agenda.next(), due} {
@@ -262,10 +258,34 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 	return next, nil
 }
 
+// planAll returns the steps of the parts, and puts each owner back on the agenda.
+func (l *Loop) planAll(parts []part) []step {
+	var steps []step
+	sweep := l.opt.Sweep
+	if !l.first { // spread from the first
+		sweep = sweep * time.Duration(l.round-len(l.backlog)) / time.Duration(max(l.round, 1))
+	}
+	for i := range parts {
+		p := &parts[i]
+		if p.empty() {
+			continue
+		}
+		actions, next := Plan(p.State)
+		l.agenda.set(p.owner, l.again(next, sweep))
+		for _, a := range actions {
+			if act := l.act(p, a); act != nil {
+				steps = append(steps, step{p.owner, act})
+			}
+		}
+	}
+	return steps
+}
+
 // task is a start or stop under way; a start can be cancelled.
 type task struct {
 	owner  berth.Ref
 	cancel context.CancelFunc
+	loads  time.Time // since when an engine loads for it; zero: none does
 }
 
 // begin runs fn beside the loop; until it reports that it is done, the replica is left

@@ -454,7 +454,7 @@ func TestAStepThatFailsStandsAlone(t *testing.T) {
 	loop := New(y.loop.Load().opt)
 	taken := map[int]bool{}
 	var steps []step
-	for i := range 3 * actAtOnce {
+	for i := range 3 * writesAtOnce {
 		steps = append(steps, step{berth.Ref{ID: fmt.Sprint(i)}, func(context.Context, berth.Tx) (func(), error) {
 			if i%50 == 7 {
 				return nil, errors.New("cannot")

@@ -2,14 +2,19 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	berth "github.com/berthhq/berth"
 )
 
 // lookAtOnce is how many owners are looked at in one pass, so that reports and new
-// purchases need not wait for thousands.
-const lookAtOnce = 1000
+// purchases need not wait for thousands; backlogAtLeast of them are of the backlog while
+// there is one.
+const (
+	lookAtOnce     = 128
+	backlogAtLeast = 16
+)
 
 // part is the state of one owner, a deployment or a pool: everything that [Plan] must
 // see together.
@@ -38,16 +43,21 @@ func plannedWith(d *berth.Deployment) berth.Ref {
 }
 
 // look returns what is due: owners that something was written of, or whose time has
-// come. The first time, and when the store has forgotten what changed, that is all.
+// come. The first time, and when the store has forgotten what changed, that is all, bit by
+// bit and after what is known to be due.
 func (l *Loop) look(ctx context.Context) ([]part, error) {
 	known, err := l.follow(ctx)
+	if err == nil && !known {
+		err = l.listAll(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !known {
-		return l.readAll(ctx)
-	}
-	due := l.agenda.take(l.opt.Now(), lookAtOnce)
+	due := l.agenda.take(l.opt.Now(), lookAtOnce-backlogAtLeast)
+	n := min(len(l.backlog), lookAtOnce-len(due))
+	due = append(due, l.backlog[:n]...)
+	l.backlog = l.backlog[n:]
+	due = once(append(l.line.take(l.room), due...))
 	parts, err := l.read(ctx, due)
 	if err != nil {
 		for _, o := range due {
@@ -55,6 +65,31 @@ func (l *Loop) look(ctx context.Context) ([]part, error) {
 		}
 	}
 	return parts, err
+}
+
+// once returns a list with each owner where it stands first.
+func once(owners []berth.Ref) []berth.Ref {
+	there := make(map[berth.Ref]bool, len(owners))
+	return slices.DeleteFunc(owners, func(o berth.Ref) bool {
+		twice := there[o]
+		there[o] = true
+		return twice
+	})
+}
+
+// listAll makes everything there is the backlog.
+func (l *Loop) listAll(ctx context.Context) error {
+	return l.opt.Store.View(ctx, func(tx berth.Tx) error {
+		version, err := tx.RoutingVersion(ctx)
+		if err != nil {
+			return err
+		}
+		owners, err := tx.Replicas().Owners(ctx)
+		if err == nil {
+			l.seen, l.backlog, l.round = version, owners, len(owners)
+		}
+		return err
+	})
 }
 
 // due puts an owner on the agenda of the next pass.
@@ -176,64 +211,6 @@ func (p *part) readPool(ctx context.Context, tx berth.Tx) error {
 	}
 	p.Replicas, err = tx.Replicas().OfPool(ctx, p.owner.ID)
 	return err
-}
-
-// readAll returns the parts of everything there is.
-func (l *Loop) readAll(ctx context.Context) ([]part, error) {
-	var all State
-	var version int64
-	err := l.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
-		if version, err = tx.RoutingVersion(ctx); err != nil {
-			return err
-		}
-		if all.Deployments, _, err = tx.Deployments().List(ctx, berth.DeploymentFilter{}); err != nil {
-			return err
-		}
-		if all.Pools, err = tx.Pools().List(ctx); err != nil {
-			return err
-		}
-		if all.Members, err = tx.Pools().Members(ctx, ""); err != nil {
-			return err
-		}
-		all.Replicas, err = tx.Replicas().List(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	l.seen, l.agenda = version, newAgenda()
-	return divide(all, l.circumstances()), nil
-}
-
-// divide puts everything into the part of its owner.
-func divide(all, shared State) []part {
-	var parts []part
-	index := map[berth.Ref]int{}
-	of := func(o berth.Ref) *part {
-		i, ok := index[o]
-		if !ok {
-			i, index[o] = len(parts), len(parts)
-			parts = append(parts, part{o, shared})
-		}
-		return &parts[i]
-	}
-	for i := range all.Pools {
-		p := of(berth.Ref{Noun: berth.NounPool, ID: all.Pools[i].ID})
-		p.Pools = append(p.Pools, all.Pools[i])
-	}
-	for i := range all.Deployments {
-		p := of(plannedWith(&all.Deployments[i]))
-		p.Deployments = append(p.Deployments, all.Deployments[i])
-	}
-	for _, m := range all.Members {
-		p := of(berth.Ref{Noun: berth.NounPool, ID: m.PoolID})
-		p.Members = append(p.Members, m)
-	}
-	for i := range all.Replicas {
-		p := of(ownerOf(&all.Replicas[i]))
-		p.Replicas = append(p.Replicas, all.Replicas[i])
-	}
-	return parts
 }
 
 // again is when an owner is looked at next: when the plan says so, and even if nothing

@@ -66,7 +66,11 @@ func (l *Loop) start(ctx context.Context, tx berth.Tx, r berth.Replica) (func(),
 func (l *Loop) launchBeside(r berth.Replica, launch engine.Launch, files []berth.Model) {
 	l.opt.Logger.Info("engine starts", "replica", r.ID, "engine", r.Engine, "model", r.ModelName, "lane", r.Lane, "adapters", len(launch.Adapters), "proving", r.Proving)
 	ctx, cancel := context.WithCancel(l.ctx)
-	l.begin(r.ID, task{owner: ownerOf(&r), cancel: cancel}, func() {
+	t := task{owner: ownerOf(&r), cancel: cancel}
+	if !l.traits(r.Engine).Remote {
+		t.loads = l.opt.Now()
+	}
+	l.begin(r.ID, t, func() {
 		defer cancel()
 		l.bringUp(ctx, launch, files, r.Proving != "")
 	})

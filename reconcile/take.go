@@ -34,26 +34,23 @@ func (l *Loop) take(r report) {
 	l.noted = append(l.noted, r)
 }
 
-// bookAtOnce is how many reports share a transaction; more would keep purchases waiting.
-const bookAtOnce = 100
-
 // bookAll writes what was noted, in order. What the store does not take now stays
 // noted.
 func (l *Loop) bookAll(ctx context.Context) error {
 	l.noted = slices.DeleteFunc(l.noted, l.endsFirst)
 	for len(l.noted) > 0 {
-		some := l.noted[:min(len(l.noted), bookAtOnce)]
-		if err := l.book(ctx, some); err != nil {
+		booked, err := l.book(ctx, l.noted[:min(len(l.noted), writesAtOnce)])
+		if err != nil {
 			return err
 		}
-		l.noted = l.noted[len(some):]
+		l.noted = l.noted[booked:]
 	}
 	return nil
 }
 
-// book writes reports in one transaction. Those about another start of the replica than
-// the present one change nothing.
-func (l *Loop) book(ctx context.Context, reports []report) error {
+// book writes the first of some reports in one transaction and returns how many. Those
+// about another start of the replica than the present one change nothing.
+func (l *Loop) book(ctx context.Context, reports []report) (booked int, err error) {
 	for _, rep := range reports {
 		if rep.kind == reportStarted {
 			l.remember(rep.nonce, rep.instance.Endpoint)
@@ -62,9 +59,10 @@ func (l *Loop) book(ctx context.Context, reports []report) error {
 	l.dirty = true
 	var over []string // nonces of engines that are not reached any more
 	var owners []berth.Ref
-	err := l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-		over, owners = over[:0], owners[:0]
-		for _, rep := range reports {
+	err = l.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+		over, owners, booked = over[:0], owners[:0], 0
+		for begun := l.opt.Now(); booked < len(reports) && (booked == 0 || !l.enough(begun)); booked++ {
+			rep := reports[booked]
 			r, err := tx.Replicas().Get(ctx, rep.replicaID)
 			if err != nil && berth.CodeOf(err) != berth.CodeNotFound {
 				return err
@@ -84,13 +82,13 @@ func (l *Loop) book(ctx context.Context, reports []report) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	l.forget(over...)
 	for _, o := range owners {
 		l.due(o)
 	}
-	return nil
+	return booked, nil
 }
 
 // bookOn applies a report to the replica it is about.

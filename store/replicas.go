@@ -83,6 +83,21 @@ func (s replicas) OfDeployment(ctx context.Context, deploymentID string) ([]bert
 	return replicaTable.all(ctx, s.tx, "WHERE deployment_id = ?"+oldestFirst, deploymentID)
 }
 
+func (s replicas) Owners(ctx context.Context) ([]berth.Ref, error) {
+	var list []berth.Ref
+	err := s.tx.each(ctx, func(rows *sql.Rows) error {
+		var o berth.Ref
+		err := rows.Scan(&o.Noun, &o.ID)
+		list = append(list, o)
+		return err
+	}, `SELECT ?, id FROM pools
+		UNION SELECT ?, pool_id FROM deployments WHERE pool_id <> '' AND deleted_at = 0
+		UNION SELECT ?, id FROM deployments WHERE pool_id = '' AND deleted_at = 0
+		UNION SELECT ?, deployment_id FROM replicas WHERE deployment_id IS NOT NULL
+		ORDER BY 1, 2`, berth.NounPool, berth.NounPool, berth.NounDeployment, berth.NounDeployment)
+	return list, read(replicaTable.noun, err)
+}
+
 func (s replicas) LastStart(ctx context.Context, modelName string) (time.Duration, error) {
 	var took int64
 	err := s.tx.queryRow(ctx, "SELECT ready_at - started_at FROM replicas WHERE model_name = ? AND started_at > 0 AND ready_at >= started_at ORDER BY ready_at DESC LIMIT 1", modelName).Scan(&took)

@@ -101,9 +101,11 @@ var lists = []promise{
 			s.same("members of all pools", len(every), 1)
 			events, err7 := tx.Events().List(ctx, "dep_other", "", 10)
 			s.same("events of another deployment", len(events), 0)
+			owners, err9 := tx.Replicas().Owners(ctx)
+			s.same("owners", owners, []berth.Ref{{Noun: berth.NounDeployment, ID: deploymentID}, {Noun: berth.NounPool, ID: poolID}})
 			_, err8 := tx.Replicas().LastStart(ctx, "qwen")
 			s.same("the last start, of a model that never ran", berth.CodeOf(err8), berth.CodeNotFound)
-			return struct{}{}, first(err1, err2, err3, err4, err5, err6, err7)
+			return struct{}{}, first(err1, err2, err3, err4, err5, err6, err7, err9)
 		})
 		s.write(func(tx berth.Tx) error {
 			return first(
@@ -114,6 +116,23 @@ var lists = []promise{
 		})
 		took := view(s, func(tx berth.Tx) (time.Duration, error) { return tx.Replicas().LastStart(ctx, "qwen") })
 		s.same("the last start that came up", took, 2*time.Second)
+	}},
+	{"the owners of replicas are found whatever is gone", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		s.write(func(tx berth.Tx) error {
+			gone, pooled, over := deployment("gone", 1), deployment("pooled", 2), deployment("over", 3)
+			gone.DeletedAt, over.DeletedAt, pooled.PoolID = epoch, epoch, "pool_gone"
+			return first(
+				tx.Deployments().Insert(ctx, gone), tx.Deployments().Insert(ctx, pooled), tx.Deployments().Insert(ctx, over),
+				tx.Replicas().Insert(ctx, berth.Replica{ID: "of gone", DeploymentID: gone.ID}),
+			)
+		})
+		owners := view(s, func(tx berth.Tx) ([]berth.Ref, error) { return tx.Replicas().Owners(ctx) })
+		s.same("owners", owners, []berth.Ref{
+			{Noun: berth.NounDeployment, ID: deploymentID}, {Noun: berth.NounDeployment, ID: "gone"},
+			{Noun: berth.NounPool, ID: poolID}, {Noun: berth.NounPool, ID: "pool_gone"},
+		})
 	}},
 	{"receipts end at their time, and are counted by workspace", func(s suite) {
 		s.settle()

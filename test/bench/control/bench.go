@@ -32,6 +32,7 @@ const (
 
 const yaml = `
 node: {threads: 65536, memory: 16TiB}
+engines: {parallel_starts: 64} # most of them load nothing
 specs: {MU1: {threads: 1, memory: 64MiB}}
 models:
   light: {engine: fake, plans: [mu]}
@@ -377,15 +378,21 @@ func (b *bench) startAgain(ctx context.Context) error {
 	}
 	opened := time.Since(begin)
 	all := int64(b.deployments + b.processes)
-	for b.passes.ready.Load() < all {
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+	// The bench buys meanwhile; what it buys waits its turn and counts as ready, too.
+	var creates []time.Duration
+	for b.passes.ready.Load() < all+int64(len(creates)) {
+		before := time.Now()
+		if _, err := b.create(ctx, lightModel); err != nil {
+			return err
+		}
+		creates = append(creates, time.Since(before))
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
 	b.is("start of Berth on this data", "", seconds(opened), "")
-	for _, d := range b.passes.took(func(p pass) bool { return p.owners >= int(all) }) {
-		b.is("reconcile pass that compares everything and begins every start", "", seconds(d), "")
-	}
-	b.is(fmt.Sprintf("until %d engines are ready", all), "", seconds(time.Since(begin)), "")
+	b.is(fmt.Sprintf("until %d engines are ready", all+int64(len(creates))), "", seconds(time.Since(begin)), "")
+	b.took("reconcile pass meanwhile", "100 ms", b.passes.took(func(p pass) bool { return p.owners > 0 }), "")
+	b.took("create meanwhile", "100 ms", creates, ", one at a time")
 	return nil
 }
