@@ -9,6 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/api"
 	"github.com/berthhq/berth/gateway"
 	"github.com/berthhq/berth/server"
@@ -76,7 +77,7 @@ func TestTheContractDescribesEveryRouteAndNoOther(t *testing.T) {
 		delete(unused, found)
 	}
 
-	served := server.New(server.Options{}).Routes()
+	served := server.New(server.Options{Deployments: &berth.Deployments{}}).Routes()
 	for prefix, instead := range server.Aliases() {
 		if c.has(instead) {
 			alias(prefix, instead)
