@@ -70,7 +70,7 @@ type Server struct {
 // New returns the server with all its routes.
 func New(o Options) *Server {
 	s := &Server{Options: o, mux: routes{ServeMux: http.NewServeMux()}}
-	s.walks = walks{now: o.Deployments.Now, all: map[walker]walk{}}
+	s.walks = walks{now: func() time.Time { return s.Deployments.Now() }, all: map[walker]walk{}}
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /openapi.json", s.openAPI)
