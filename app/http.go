@@ -20,12 +20,36 @@ func (a *App) httpServer() *http.Server {
 	control := a.newServer()
 	mux.Handle("/", control)
 	return &http.Server{
-		Handler:           cleanPaths(a.onceLooked(mux, control)),
+		Handler:           cleanPaths(inTime(a.onceLooked(mux, control), a.opt.Config.Limits.Body, bodyPatience)),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(a.opt.Logger.Handler(), slog.LevelDebug),
 	}
+}
+
+// What a request body may take: bodyPatience, and a second more per bodyRate bytes that it
+// may have. Uploads have a rule of their own: any length, but never silent for long.
+const (
+	bodyPatience = 30 * time.Second
+	bodyRate     = 64 << 10
+)
+
+// inTime bounds how long a client may take to send a body of at most most bytes; net/http
+// by itself would wait for ever, also for the body of a request that is refused unread.
+// When the body has ended, net/http lifts the deadline.
+func inTime(next http.Handler, most int64, patience time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			size := most
+			if r.ContentLength >= 0 {
+				size = min(most, r.ContentLength)
+			}
+			until := time.Now().Add(patience + time.Duration(size/bodyRate)*time.Second)
+			_ = http.NewResponseController(w).SetReadDeadline(until) // behind a recorder nothing can hang
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Routes returns every operation that is served, "METHOD /path", so that tests can hold

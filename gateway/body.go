@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,7 +96,8 @@ func (b *bodies) read(r *http.Request) (*body, error) {
 		return nil, fail(problemTooLarge).finally()
 	}
 	buffer := b.take()
-	if err := buffer.fill(r.Body, max(r.ContentLength+1, firstBodyBytes)); err != nil {
+	// A length that is only announced makes no more room than a small body needs.
+	if err := buffer.fill(r.Body, max(min(r.ContentLength+1, pooledBodyBytes), firstBodyBytes)); err != nil {
 		buffer.free()
 		return nil, err
 	}
@@ -115,6 +117,8 @@ func (b *body) fill(src io.Reader, size int64) error {
 			return fail(problemTooLarge).finally()
 		case errors.Is(err, io.EOF):
 			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return invalid("The body did not arrive in time; send it again, faster.")
 		case err != nil:
 			return fail(problemGone).because(err)
 		}

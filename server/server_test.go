@@ -235,6 +235,7 @@ func TestUsage(t *testing.T) {
 	if n := len(d.mustAsk(request{key: "admin", call: "GET /berth/v1/usage/records?from=2026-10-03T00:00:00Z"}).list("records")); n != 0 {
 		t.Errorf("%d records of tomorrow", n)
 	}
+	d.mustRefuse("a group twice", request{key: "guest", call: "GET /berth/v1/usage?group_by=day" + strings.Repeat(",day", 3000)}, 400, "InvalidParameter", "names day twice")
 	d.mustRefuse("an unknown group", request{key: "admin", call: "GET /berth/v1/usage?group_by=colour"}, 400, "InvalidParameter", `"colour"`)
 	d.mustRefuse("no time", request{key: "admin", call: "GET /berth/v1/usage?from=yesterday"}, 400, "InvalidParameter", "RFC 3339")
 }

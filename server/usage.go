@@ -26,6 +26,9 @@ func (s *Server) usageTotals(ctx context.Context, r *http.Request) (any, error) 
 			if !slices.Contains(groups, berth.UsageGroup(name)) {
 				return nil, berth.Errorf(berth.CodeInvalid, "The group_by %q is not known; use any of deployed_model, model_name, key_id, plan and day.", name)
 			}
+			if slices.Contains(by, berth.UsageGroup(name)) {
+				return nil, berth.Errorf(berth.CodeInvalid, "The group_by names %s twice; name each group once.", name)
+			}
 			by = append(by, berth.UsageGroup(name))
 		}
 	}

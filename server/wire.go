@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -110,8 +111,10 @@ func readBody(r *http.Request) ([]byte, error) {
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, berth.Errorf(berth.CodeTooLarge, "Payload Too Large. A body may have %d bytes.", tooLarge.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, berth.Errorf(berth.CodeInvalid, "The body did not arrive in time; send it again, faster.")
 	case err != nil:
-		return nil, berth.Errorf(berth.CodeInvalid, "The body could not be read: %v", err)
+		return nil, &berth.Error{Code: berth.CodeInvalid, Message: "The body broke off; send it again.", Err: err}
 	}
 	return body, nil
 }
