@@ -58,20 +58,32 @@ var decisions = map[string]access{
 	"GET /readyz":       {isolation: open},
 	"GET /openapi.json": {isolation: open},
 
-	"POST /api/v1/deployments":              {isolation: scoped, role: api.RoleAdmin, body: purchase},
-	"GET /api/v1/deployments":               {isolation: scoped, role: api.RoleInference},
-	"GET /api/v1/deployments/models":        {isolation: scoped, role: api.RoleInference},
-	"GET /api/v1/deployments/{id}":          {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}"},
-	"PUT /api/v1/deployments/{id}":          {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}", body: limited},
-	"PUT /api/v1/deployments/{id}/scale":    {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/scale", body: `{"capacity":1}`},
-	"PUT /api/v1/deployments/{id}/update":   {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/update", body: limited},
-	"PUT /api/v1/deployments/{id}/stop":     {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/stop"},
-	"PUT /api/v1/deployments/{id}/start":    {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/start"},
-	"DELETE /api/v1/deployments/{id}":       {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}"},
-	"GET /api/v1/deployments/{id}/stream":   {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/stream"},
-	"GET /api/v1/deployments/{id}/events":   {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/events"},
-	"GET /api/v1/models":                    {isolation: scoped, role: api.RoleInference},
-	"POST /api/v1/tokens":                   {isolation: scoped, role: api.RoleInference},
+	"POST /api/v1/deployments":            {isolation: scoped, role: api.RoleAdmin, body: purchase},
+	"GET /api/v1/deployments":             {isolation: scoped, role: api.RoleInference},
+	"GET /api/v1/deployments/models":      {isolation: scoped, role: api.RoleInference},
+	"GET /api/v1/deployments/{id}":        {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}"},
+	"PUT /api/v1/deployments/{id}":        {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}", body: limited},
+	"PUT /api/v1/deployments/{id}/scale":  {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/scale", body: `{"capacity":1}`},
+	"PUT /api/v1/deployments/{id}/update": {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/update", body: limited},
+	"PUT /api/v1/deployments/{id}/stop":   {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/stop"},
+	"PUT /api/v1/deployments/{id}/start":  {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}/start"},
+	"DELETE /api/v1/deployments/{id}":     {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${deployment}"},
+	"GET /api/v1/deployments/{id}/stream": {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/stream"},
+	"GET /api/v1/deployments/{id}/events": {isolation: named, role: api.RoleInference, path: "/api/v1/deployments/${deployment}/events"},
+	"GET /api/v1/models":                  {isolation: scoped, role: api.RoleInference},
+	"POST /api/v1/tokens":                 {isolation: scoped, role: api.RoleInference},
+	"POST /api/v1/fine-tunes":             {isolation: scoped, role: api.RoleInference}, // answers that nothing is trained here
+	"GET /api/v1/fine-tunes":              {isolation: scoped, role: api.RoleInference},
+	"GET /api/v1/fine-tunes/{id}":         {isolation: named, role: api.RoleInference, path: "/api/v1/fine-tunes/${job}"},
+	"GET /api/v1/fine-tunes/{id}/logs":    {isolation: named, role: api.RoleInference, path: "/api/v1/fine-tunes/${job}/logs"},
+	"GET /api/v1/fine-tunes/{id}/checkpoints": {
+		isolation: named, role: api.RoleInference, path: "/api/v1/fine-tunes/${job}/checkpoints",
+	},
+	"GET /api/v1/fine-tunes/{id}/stream":  {isolation: named, role: api.RoleInference, path: "/api/v1/fine-tunes/${job}/stream"},
+	"POST /api/v1/fine-tunes/{id}/cancel": {isolation: named, role: api.RoleAdmin, path: "/api/v1/fine-tunes/${job}/cancel"},
+	"DELETE /api/v1/fine-tunes/{id}":      {isolation: named, role: api.RoleAdmin, path: "/api/v1/fine-tunes/${job}"},
+	"POST /berth/v1/fine-tunes":           {isolation: scoped, role: api.RoleAdmin, body: `{"model":"nobody","upload":"nobody"}`},
+
 	"POST /api/v1/custom_models/import":     {isolation: scoped, role: api.RoleAdmin, body: imported},
 	"GET /api/v1/custom_models/import":      {isolation: scoped, role: api.RoleAdmin},
 	"GET /api/v1/custom_models/import/{id}": {isolation: named, role: api.RoleAdmin, path: "/api/v1/custom_models/import/${import}"},
@@ -219,6 +231,9 @@ models:
 	must(t, err)
 	f.names["model"] = own.Name
 	f.names["upload"] = f.made(t, "/berth/v1/uploads", strings.ReplaceAll(uploaded, "../no", "a.json"), "id")
+	adapter, err := admin.UploadFiles(t.Context(), []string{files.Words}, nil)
+	must(t, err)
+	f.names["job"] = f.made(t, "/berth/v1/fine-tunes", `{"model":"own-model","upload":"`+adapter.ID+`"}`, "job_id")
 	f.names["import"] = f.made(t, "/api/v1/custom_models/import", strings.ReplaceAll(imported, "nobody", "plain"), "output.job_id")
 	return f
 }
