@@ -78,7 +78,10 @@ func (s *Models) add(ctx context.Context, n NewModel, also func(Tx) error) (Mode
 	if n.Upload != "" {
 		return s.addUploaded(ctx, n, also)
 	}
-	if !CallerFrom(ctx).May(RoleOwner) {
+	switch caller := CallerFrom(ctx); {
+	case caller.May(RoleAdmin) && !caller.May(RoleOwner):
+		return Model{}, Errorf(CodeForbidden, "Access denied. Only a key of role owner may name an endpoint or a file of the server's; upload a file that is where you are.")
+	case !caller.May(RoleOwner):
 		return Model{}, accessDenied()
 	}
 	if err := ValidateModelName(n.Name); err != nil {

@@ -188,7 +188,7 @@ func (s *Uploads) room(ctx context.Context, tx Tx, u *Upload) error {
 	}
 	switch {
 	case own >= s.Bounds.Open:
-		return Errorf(CodeThrottled, "The workspace has %d uploads that no model was made of; finish or delete one first.", own)
+		return Errorf(CodeThrottled, "The workspace has %d uploads that no model was made of; finish one, or delete one with berth upload delete.", own)
 	case u.SizeBytes() > free:
 		return Errorf(CodeTooLarge, "The server's disk has room for %d more bytes of uploads, this one has %d; delete models or uploads, or add a disk.", max(0, free), u.SizeBytes())
 	}

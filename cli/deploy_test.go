@@ -41,6 +41,18 @@ func TestFlagsBecomeFieldsOnlyWhenGiven(t *testing.T) {
 	}
 }
 
+// The server names a missing field as it is written on the wire; people write flags.
+func TestAMissingFieldIsSaidAsAFlag(t *testing.T) {
+	t.Parallel()
+	for field, flag := range map[string]string{"deploy_spec": "--spec", "capacity": "--capacity"} {
+		f := newFake(t)
+		f.on("POST /api/v1/deployments", refuse(400, "InvalidParameter", "Field required: "+field))
+		if r := f.run(t, "", "deploy", "m", "--plan", "mu"); r.code != exitRefused || !strings.Contains(r.err, flag) {
+			t.Errorf("%s: %+v", field, r)
+		}
+	}
+}
+
 func TestARelativePathMeansTheSameToTheServer(t *testing.T) {
 	t.Parallel()
 	here, err := os.Getwd()
@@ -170,7 +182,7 @@ func TestEventsAreFollowedToTheEnd(t *testing.T) {
 		bare(api.EventList{Events: eventList[:1], Next: "evt_1"}), bare(api.EventList{}), bare(api.EventList{Events: eventList[1:]}),
 		refuse(404, "NotFound", "Not found."),
 	}
-	bought, answers := "11:56:59  PENDING      0/4  Bought: MU1 x 4.\n", "11:57:02  RUNNING      4/4  2 of 2 replicas answer.\n"
+	bought, answers := "11:56:59  PENDING            0/4  Bought: MU1 x 4.\n", "11:57:02  RUNNING            4/4  2 of 2 replicas answer.\n"
 	for name, c := range map[string]struct {
 		output string
 		stream http.HandlerFunc
@@ -178,7 +190,7 @@ func TestEventsAreFollowedToTheEnd(t *testing.T) {
 	}{
 		"to RUNNING": {"table", stream(frame(api.StatusPending), frame(api.StatusRunning)), result{exitDone, bought + answers, ""}},
 		"to DELETED": {"table", stream(frame(api.StatusDeleting), frame(api.StatusDeleting), frame(api.StatusDeleted)),
-			result{exitDone, bought + answers + "12:00:00  DELETED      0/4  gone\n", ""}},
+			result{exitDone, bought + answers + "12:00:00  DELETED            0/4  gone\n", ""}},
 		"as objects": {"json", stream(frame(api.StatusRunning)),
 			result{exitDone, `{"id":"evt_1","at":"2026-10-02T11:56:59Z","status":"PENDING","capacity":4,"ready_capacity":0,"reason":"Bought: MU1 x 4."}` + "\n", ""}},
 		"as YAML": {"yaml", stream(frame(api.StatusRunning)),

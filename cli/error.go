@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -118,10 +119,22 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// advice says when to try again, if the server said so.
+// flagOf says which flag gives a field that the server asks for by its name on the wire.
+var flagOf = map[string]string{
+	"deploy_spec": "Choose hardware with --spec; berth model list shows the specs of each model.",
+	"capacity":    "Say how many units with --capacity.",
+}
+
+// advice says what to do: which flag is missing, or when to try again, if the server said so.
 func advice(err error) string {
 	var refused *api.Error
-	if !errors.As(err, &refused) || refused.RetryAfter == 0 {
+	if !errors.As(err, &refused) {
+		return ""
+	}
+	if field, missing := strings.CutPrefix(refused.Message, "Field required: "); missing && flagOf[field] != "" {
+		return " " + flagOf[field]
+	}
+	if refused.RetryAfter == 0 {
 		return ""
 	}
 	return fmt.Sprintf(" Try again in %d s.", refused.RetryAfter/time.Second)

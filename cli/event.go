@@ -76,7 +76,7 @@ func (p *program) tell(e api.Event) error {
 	var err error
 	switch p.output {
 	case formatTable:
-		text = fmt.Appendf(nil, "%s  %-9s  %5s  %s\n", e.At.In(p.Now().Location()).Format(time.TimeOnly), e.Status, ready(e),
+		text = fmt.Appendf(nil, "%s  %-15s  %5s  %s\n", e.At.In(p.Now().Location()).Format(time.TimeOnly), e.Status, ready(e),
 			strings.ReplaceAll(printable(e.Reason), "\n", " "))
 	case formatYAML:
 		if text, err = json.Marshal([]api.Event{e}); err == nil {

@@ -100,6 +100,10 @@ var (
 			ErrorCode: "AvailableModelFileNotFound: There are no files under nope/.",
 		},
 	}
+	uploadList = []api.Upload{
+		{ID: "upl_2", WorkspaceID: "llm-4kd02x9a", Files: []api.UploadFile{{Name: "adapter_config.json", SizeBytes: 355, Offset: 355}, {Name: "adapter_model.safetensors", SizeBytes: 4_000_000, Offset: 1_500_000}}, CreatedAt: noon.Add(-5 * time.Minute)},
+		{ID: "upl_1", WorkspaceID: "llm-4kd02x9a", Files: []api.UploadFile{{Name: "junk.gguf", SizeBytes: 60_000_000, Offset: 60_000_000}}, Complete: true, CreatedAt: noon.Add(-2 * time.Hour)},
+	}
 	replicas = []api.Replica{
 		{ID: "rep_1", State: "ready", PID: 4711, URL: "http://127.0.0.1:41001", Slots: 4, Busy: 1, StartedAt: noon.Add(-3 * time.Minute), Held: api.Hardware{Threads: 1, MemoryBytes: 256 << 20, Accelerators: []string{"1"}}},
 		{ID: "rep_2", State: "starting", Slots: 4},
@@ -130,6 +134,9 @@ func furnished(t *testing.T) *fake {
 		"GET /berth/v1/models/qwen-plus":                                              bare(standIn),
 		"POST /berth/v1/models":                                                       bare(abacus),
 		"DELETE /berth/v1/models/abacus":                                              bare(struct{}{}),
+		"GET /berth/v1/uploads":                                                       bare(api.UploadList{Uploads: uploadList}),
+		"DELETE /berth/v1/uploads/upl_1":                                              bare(struct{}{}),
+		"DELETE /berth/v1/uploads/upl_2":                                              bare(struct{}{}),
 		"GET /api/v1/custom_models/import":                                            output(api.ImportList{PageNo: 1, PageSize: 100, Total: 2, List: importList}),
 		"POST /api/v1/custom_models/import":                                           output(importList[0]),
 		"GET /api/v1/custom_models/import/imp_2":                                      output(api.Import{JobID: "imp_2", ModelName: importList[0].ModelName, Status: api.ImportSucceeded}),

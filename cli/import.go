@@ -23,12 +23,12 @@ func (p *program) createImport() *cobra.Command {
 		Long: `Import an adapter or whole weights from a folder of a store that the server is
 configured with (imports.stores). An adapter in PEFT's form is converted for llama.cpp.`,
 		Example: lines(
-			"berth import create --base qwen3-8b --store bucket1 --key adapters/poet/ --wait",
-			"berth import create --base qwen3-8b --store bucket1 --key tuned/poet/ --weights full --name poet"),
+			"berth import create --base qwen3-8b --store bucket1 --folder adapters/poet/ --wait",
+			"berth import create --base qwen3-8b --store bucket1 --folder tuned/poet/ --weights full --name poet"),
 		Args: arguments(cobra.NoArgs),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 			if job.ModelName == "" || job.StorageInfo.BucketName == "" || job.StorageInfo.ObjectKey == "" {
-				return usageError{cmd, "--base, --store and --key are needed"}
+				return usageError{cmd, "--base, --store and --folder are needed"}
 			}
 			if !strings.HasSuffix(job.StorageInfo.ObjectKey, "/") {
 				job.StorageInfo.ObjectKey += "/"
@@ -49,7 +49,7 @@ configured with (imports.stores). An adapter in PEFT's form is converted for lla
 	flags := cmd.Flags()
 	flags.StringVar(&job.ModelName, "base", "", "`model` that the weights were trained from")
 	flags.StringVar(&job.StorageInfo.BucketName, "store", "", "`name` of the store, as configured")
-	flags.StringVar(&job.StorageInfo.ObjectKey, "key", "", "`folder` of the store")
+	flags.StringVar(&job.StorageInfo.ObjectKey, "folder", "", "`folder` of the store, with everything below it")
 	flags.StringVar(&job.WeightType, "weights", api.WeightsLoRA, "`what` is there: lora or full")
 	flags.StringVar(&job.DisplayName, "name", "", "`name` for people")
 	flags.BoolVar(&wait, "wait", false, "wait until it has ended")

@@ -36,7 +36,7 @@ becomes a model of the workspace that can be deployed.`,
 				}
 			}
 			if !onServer {
-				files := api.AddModel{Path: f.Path}
+				files := api.AddModel{Path: f.Path, Base: f.Model}
 				if err := p.send(cmd.Context(), client, &files); err != nil {
 					return err
 				}

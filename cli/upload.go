@@ -2,15 +2,74 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/berthhq/berth/api"
 )
+
+func (p *program) upload() *cobra.Command {
+	return parent("upload", "List and delete uploads that no model was made of", p.listUploads(), p.deleteUploads())
+}
+
+func (p *program) listUploads() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List uploads that no model was made of yet",
+		Example: lines("berth upload list"),
+		Args:    arguments(cobra.NoArgs),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+			all, err := client.ListUploads(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return p.show(all, p.uploadTable(all))
+		}),
+	}
+}
+
+func (p *program) uploadTable(all []api.Upload) table {
+	t := table{columns: columns("UPLOAD", "FILES", "ARRIVED>", "SIZE>", "CREATED"), empty: "No uploads. Begin one: berth model add NAME --path FILE"}
+	for _, u := range all {
+		var names []string
+		var arrived, total int64
+		for _, f := range u.Files {
+			names = append(names, f.Name)
+			arrived += f.Offset
+			total += f.SizeBytes
+		}
+		t.add(u.ID, strings.Join(names, ","), size(arrived), size(total), p.age(u.CreatedAt))
+	}
+	return t
+}
+
+func (p *program) deleteUploads() *cobra.Command {
+	return &cobra.Command{
+		Use:     "delete ID...",
+		Aliases: []string{"rm"},
+		Short:   "Give uploads up; what arrived of them is removed",
+		Example: lines("berth upload delete upl_0199a0c4"),
+		Args:    arguments(cobra.MinimumNArgs(1)),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			for _, id := range args {
+				if err := client.DeleteUpload(cmd.Context(), id); err != nil {
+					return fmt.Errorf("delete %s: %w", id, err)
+				}
+				p.say("%s is deleted.", id)
+			}
+			return nil
+		}),
+	}
+}
 
 // sharesFiles reports whether the server is the one that runs on the data directory here,
 // with its owner asking: it reads the same files. An address on this machine says
@@ -31,6 +90,9 @@ func (p *program) send(ctx context.Context, client *api.Client, m *api.AddModel)
 	if err != nil {
 		return err
 	}
+	if err := worthSending(ctx, client, *m); err != nil {
+		return err
+	}
 	meter := uploadMeter{p: p, live: terminal(p.Err) != nil}
 	u, err := client.UploadFiles(ctx, paths, meter.seen)
 	meter.end()
@@ -42,6 +104,28 @@ func (p *program) send(ctx context.Context, client *api.Client, m *api.AddModel)
 	}
 	m.Upload, m.Path, m.Adapter = u.ID, "", ""
 	return nil
+}
+
+// worthSending refuses what the server would refuse after the last byte: a name that is
+// taken, and a base that it does not have.
+func worthSending(ctx context.Context, client *api.Client, m api.AddModel) error {
+	if m.Base != "" {
+		if _, err := client.GetModel(ctx, m.Base); err != nil {
+			return err
+		}
+	}
+	if m.Name == "" {
+		return nil
+	}
+	var refused *api.Error
+	switch _, err := client.GetModel(ctx, m.Name); {
+	case err == nil:
+		return fmt.Errorf("the model name %s is taken; choose another", m.Name)
+	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
+		return nil
+	default:
+		return err
+	}
 }
 
 func exists(path string) bool {

@@ -23,9 +23,11 @@ func TestAFileThatIsHereIsUploaded(t *testing.T) {
 		filepath.Join(dir, "adapter_model.safetensors"): {"adapter_model.safetensors"},
 	} {
 		var u api.Upload
-		want := []string{"GET /berth/v1/uploads"}
+		want := []string{"GET /berth/v1/models/b", "GET /berth/v1/models/m", "GET /berth/v1/uploads"}
 		body := []string{}
 		f := newFake(t)
+		f.on("GET /berth/v1/models/b", bare(api.Model{Name: "b"}))
+		f.on("GET /berth/v1/models/m", refuse(404, "NotFound", "Model: m not found!"))
 		for _, name := range names {
 			u.Files = append(u.Files, api.UploadFile{Name: name, SizeBytes: 3, SHA256: abcSHA256})
 			body = append(body, `{"name":"`+name+`","size_bytes":3,"sha256":"`+abcSHA256+`"}`)
@@ -60,7 +62,7 @@ func TestAServerHereReadsTheFileItself(t *testing.T) {
 	mustWrite(t, dir, "w.gguf", "abc")
 	f := newFake(t)
 	f.on("POST /berth/v1/models", bare(api.Model{Name: "m"}))
-	f.on("GET /berth/v1/uploads", refuse(403, "AccessDenied", "Access denied."))
+	f.on("GET /berth/v1/models/m", refuse(403, "AccessDenied", "Access denied."))
 	mustWrite(t, dir, "owner.key", "sk-owner\n")
 	mustWrite(t, dir, "lock", "1\n"+f.URL+"\n")
 	path := filepath.Join(dir, "w.gguf")
@@ -70,7 +72,28 @@ func TestAServerHereReadsTheFileItself(t *testing.T) {
 	}
 	mustWrite(t, dir, "lock", "1\nhttp://127.0.0.1:1\n")
 	r = run(t, "", map[string]string{"BERTH_DATA": dir, "BERTH_URL": f.URL}, "model", "add", "m", "--path", path)
-	if r.code != exitRefused || f.calls()[1] != "GET /berth/v1/uploads" {
+	if r.code != exitRefused || f.calls()[1] != "GET /berth/v1/models/m" {
 		t.Errorf("elsewhere: %+v, %q", r, f.calls())
+	}
+}
+
+// What the server would refuse after the last byte is refused before the first one.
+func TestNothingIsSentForNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	mustWrite(t, dir, "w.gguf", "abc")
+	path := filepath.Join(dir, "w.gguf")
+	for commandLine, want := range map[string]string{
+		"model add m --path " + path:                  "the model name m is taken",
+		"model add n --base nobody --adapter " + path: "Model: nobody not found!",
+		"tune add nobody " + path:                     "Model: nobody not found!",
+	} {
+		f := newFake(t)
+		f.on("GET /berth/v1/models/m", bare(api.Model{Name: "m"}))
+		f.on("GET /berth/v1/models/nobody", refuse(404, "NotFound", "Model: nobody not found!"))
+		r := f.run(t, "", strings.Fields(commandLine)...)
+		if r.code == exitDone || !strings.Contains(r.err, want) || len(f.calls()) != 1 {
+			t.Errorf("%s: %+v, %q", commandLine, r, f.calls())
+		}
 	}
 }

@@ -505,3 +505,16 @@ func (f forgetful) View(ctx context.Context, fn func(berth.Tx) error) error {
 type forgetfulTx struct{ berth.Tx }
 
 func (forgetfulTx) Changes(context.Context, int64) ([]berth.Ref, bool, error) { return nil, false, nil }
+
+func TestAFailureIsOneSentence(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []string{"the engine ended with exit status 1", "The file has changed; put the old one back."} {
+		want := "Replica r failed: " + strings.TrimSuffix(reason, ".") + "."
+		if got := failure(berth.Replica{ID: "r", Reason: reason}); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := failure(berth.Replica{ID: "r", PoolID: "p", Reason: "secret path"}); strings.Contains(got, "secret") {
+		t.Errorf("members of a pool are told %q", got)
+	}
+}

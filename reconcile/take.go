@@ -172,14 +172,19 @@ func reasonOf(cause error) string {
 	return strings.TrimPrefix(cause.Error(), engine.ErrPermanent.Error()+": ")
 }
 
+// failure is the sentence about a failed replica.
+func failure(r berth.Replica) string {
+	if r.PoolID != "" {
+		return fmt.Sprintf("Replica %s of the shared pool failed.", r.ID)
+	}
+	return fmt.Sprintf("Replica %s failed: %s.", r.ID, strings.TrimSuffix(r.Reason, "."))
+}
+
 // tell writes the failure of a replica into the events of the deployments that it
 // serves, and frees the hardware of one that was given up. The reason names paths and
 // the last words of an engine: members of a pool, who do not own it, are not told.
 func (l *Loop) tell(ctx context.Context, tx berth.Tx, r berth.Replica) error {
-	what, then := fmt.Sprintf("Replica %s failed: %s.", r.ID, r.Reason), "It is given up."
-	if r.PoolID != "" {
-		what = fmt.Sprintf("Replica %s of the shared pool failed.", r.ID)
-	}
+	what, then := failure(r), "It is given up."
 	if r.State == berth.ReplicaFailed {
 		if err := tx.Nodes().Release(ctx, r.ID); err != nil {
 			return err
