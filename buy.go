@@ -283,11 +283,15 @@ func (b *sale) pool(spec ResolvedSpec) (Pool, error) {
 	key := PoolKey(b.weights.File.Digest, spec, b.weights.Engine)
 	pool, err := b.tx.Pools().ByKey(b.ctx, key)
 	if err == nil {
+		before := pool
 		pool.IdleSince = time.Time{}
 		if _, err := b.tx.Models().Get(b.ctx, pool.ModelName); CodeOf(err) == CodeNotFound {
 			pool.ModelName = b.weights.Name // the one that made the pool went while nobody used it
 		} else if err != nil {
 			return Pool{}, err
+		}
+		if pool == before {
+			return pool, nil
 		}
 		return pool, b.tx.Pools().Update(b.ctx, pool)
 	}
@@ -360,11 +364,11 @@ func (b *sale) needed() ([]LaneWant, error) {
 	if err != nil {
 		return nil, err
 	}
-	members, err := b.tx.Pools().Members(b.ctx, pool.ID)
+	demand, err := b.tx.Pools().Demand(b.ctx, pool.ID)
 	if err != nil {
 		return nil, err
 	}
-	want := pool.Lanes(members, b.engine)
+	want := pool.Lanes(demand, b.engine)
 	var total int64
 	for _, w := range want {
 		total += w.Replicas

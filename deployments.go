@@ -165,16 +165,15 @@ func (s *Deployments) Replicas(ctx context.Context, deployedModel string) ([]Rep
 			replicas, err = tx.Replicas().OfDeployment(ctx, d.ID)
 			return err
 		}
-		members, err := tx.Pools().Members(ctx, d.PoolID)
+		member, err := tx.Pools().Member(ctx, d.ID)
+		if CodeOf(err) == CodeNotFound {
+			return nil // it has left the pool
+		}
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(members, func(m Member) bool { return m.DeploymentID == d.ID })
-		if i < 0 {
-			return nil // it has left the pool
-		}
 		replicas, err = tx.Replicas().OfPool(ctx, d.PoolID)
-		replicas = slices.DeleteFunc(replicas, func(r Replica) bool { return !r.Serves(members[i]) })
+		replicas = slices.DeleteFunc(replicas, func(r Replica) bool { return !r.Serves(member) })
 		return err
 	})
 	return replicas, err

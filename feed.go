@@ -14,6 +14,7 @@ type Noun string
 const (
 	NounDeployment Noun = "deployment" // its row, its own replicas, its place in a pool
 	NounPool       Noun = "pool"       // its row, its members, its replicas
+	NounEngines    Noun = "engines"    // of a pool, by its id: its replicas only
 	NounKey        Noun = "key"
 	NounModel      Noun = "model" // by name
 	NounWorkspace  Noun = "workspace"

@@ -72,10 +72,8 @@ func (f *follower) read(c Ref) error {
 		d, err := f.tx.Deployments().Get(f.ctx, c.ID)
 		f.take(d)
 		return err
-	case NounPool:
-		all, err := f.tx.Deployments().OfPool(f.ctx, c.ID)
-		f.take(all...)
-		return err
+	case NounEngines:
+		return f.pool(c.ID)
 	case NounModel:
 		all, err := f.tx.Deployments().OfModel(f.ctx, c.ID)
 		f.take(all...)
@@ -88,6 +86,20 @@ func (f *follower) read(c Ref) error {
 		return errors.Join(err, f.workspace(c.ID))
 	}
 	return nil
+}
+
+// pool reads all routes of a pool, whose replicas changed. One that joins or leaves
+// changes no other's.
+func (f *follower) pool(id string) error {
+	f.first("members of", id)
+	all, err := f.tx.Deployments().OfPool(f.ctx, id)
+	if err != nil {
+		return err
+	}
+	f.take(all...)
+	members, err := f.tx.Pools().Members(f.ctx, id)
+	f.Members = append(f.Members, members...)
+	return err
 }
 
 // key reads a key, and what lives and dies together: its tokens, its parent.
@@ -163,15 +175,19 @@ func (f *follower) surround(d *Deployment) error {
 		f.Replicas = append(f.Replicas, replicas...)
 		return err
 	}
-	if !f.first("pool of", d.PoolID) {
+	if !f.have[Ref{"members of", d.PoolID}] {
+		m, err := f.tx.Pools().Member(f.ctx, d.ID)
+		if err == nil {
+			f.Members = append(f.Members, m)
+		} else if CodeOf(err) != CodeNotFound { // it may have left
+			return err
+		}
+	}
+	if !f.first("replicas of", d.PoolID) {
 		return nil
 	}
-	members, err := f.tx.Pools().Members(f.ctx, d.PoolID)
-	if err != nil {
-		return err
-	}
 	replicas, err := f.tx.Replicas().OfPool(f.ctx, d.PoolID)
-	f.Members, f.Replicas = append(f.Members, members...), append(f.Replicas, replicas...)
+	f.Replicas = append(f.Replicas, replicas...)
 	return err
 }
 

@@ -406,12 +406,12 @@ func unpooled(ctx context.Context, tx Tx, m Model) error {
 		if p.ModelName != m.Name {
 			continue
 		}
-		members, err := tx.Pools().Members(ctx, p.ID)
+		demand, err := tx.Pools().Demand(ctx, p.ID)
 		if err != nil {
 			return err
 		}
-		if len(members) > 0 {
-			return Errorf(CodeConflict, "The model %s runs the pool that %d deployments of the same weights share; delete those first.", m.Name, len(members))
+		if demand.Members() > 0 {
+			return Errorf(CodeConflict, "The model %s runs the pool that %d deployments of the same weights share; delete those first.", m.Name, demand.Members())
 		}
 	}
 	return nil

@@ -66,44 +66,63 @@ type LaneWant struct {
 	Adapters []AdapterRef // every one on every replica
 }
 
-// Lanes returns the lanes that the members need: enough replicas for what was sold
-// (design 2), one for adapters, none when there is no member for them.
-func (p *Pool) Lanes(members []Member, engine EngineTraits) []LaneWant {
-	var sold int64
-	var sales, loras bool
-	adapters := map[string]AdapterRef{}
-	for _, m := range members {
-		if m.Plan == PlanPTU {
-			sales, sold = true, sold+m.LoadPPM
-			continue
-		}
-		loras = true
-		adapters[m.Adapter.Digest] = m.Adapter
-	}
-	base := max(int64(p.Min), 1, (sold+SoldShare-1)/SoldShare)
-	if engine.MixedAdapters {
-		if !sales && !loras {
-			return nil
-		}
-		return []LaneWant{{LaneMixed, base, sortedAdapters(adapters)}}
-	}
-	var want []LaneWant
-	if sales {
-		want = append(want, LaneWant{Lane: LaneBase, Replicas: base})
-	}
-	if loras {
-		want = append(want, LaneWant{LaneLoRA, 1, sortedAdapters(adapters)})
-	}
-	return want
+// Demand is what the members of a pool need together.
+type Demand struct {
+	Sales, LoRAs int64        // members of each plan
+	SoldPPM      int64        // their load, in millionths of a replica
+	Adapters     []AdapterRef // each digest once, in that order; of two files the last by name
 }
 
-func sortedAdapters(set map[string]AdapterRef) []AdapterRef {
-	all := make([]AdapterRef, 0, len(set))
-	for _, a := range set {
-		all = append(all, a)
+// Members is how many there are.
+func (d *Demand) Members() int64 { return d.Sales + d.LoRAs }
+
+// DemandOf sums members up, as [PoolStore].Demand does.
+func DemandOf(members []Member) Demand {
+	var d Demand
+	var adapters []AdapterRef
+	seen := map[AdapterRef]bool{}
+	for i := range members {
+		m := &members[i]
+		if m.Plan == PlanPTU {
+			d.Sales, d.SoldPPM = d.Sales+1, d.SoldPPM+m.LoadPPM
+			continue
+		}
+		d.LoRAs++
+		if !seen[m.Adapter] {
+			seen[m.Adapter] = true
+			adapters = append(adapters, m.Adapter)
+		}
 	}
-	slices.SortFunc(all, func(a, b AdapterRef) int { return cmp.Compare(a.Digest, b.Digest) })
-	return all
+	d.Adapters = DistinctAdapters(adapters)
+	return d
+}
+
+// DistinctAdapters returns each digest once, in order, with the last of its files by name.
+func DistinctAdapters(all []AdapterRef) []AdapterRef {
+	slices.SortFunc(all, func(a, b AdapterRef) int {
+		return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(b.Path, a.Path))
+	})
+	return slices.CompactFunc(all, func(a, b AdapterRef) bool { return a.Digest == b.Digest })
+}
+
+// Lanes returns the lanes that are needed: enough replicas for what was sold (design 2),
+// one for adapters, none when there is no member for them.
+func (p *Pool) Lanes(d Demand, engine EngineTraits) []LaneWant {
+	base := max(int64(p.Min), 1, (d.SoldPPM+SoldShare-1)/SoldShare)
+	if engine.MixedAdapters {
+		if d.Members() == 0 {
+			return nil
+		}
+		return []LaneWant{{LaneMixed, base, d.Adapters}}
+	}
+	var want []LaneWant
+	if d.Sales > 0 {
+		want = append(want, LaneWant{Lane: LaneBase, Replicas: base})
+	}
+	if d.LoRAs > 0 {
+		want = append(want, LaneWant{LaneLoRA, 1, d.Adapters})
+	}
+	return want
 }
 
 // Missing returns how many replicas each lane lacks, given those that exist. A lane

@@ -40,7 +40,7 @@ func TestLanesFollowTheMembers(t *testing.T) {
 		"an engine that mixes has one lane": {mixed, 1, []berth.Member{adapter("a", words), sale("b", 1)},
 			[]berth.LaneWant{{Lane: berth.LaneMixed, Replicas: 1, Adapters: []berth.AdapterRef{words}}}},
 	} {
-		got := (&berth.Pool{Min: c.min}).Lanes(c.members, c.engine)
+		got := (&berth.Pool{Min: c.min}).Lanes(berth.DemandOf(c.members), c.engine)
 		same := slices.EqualFunc(got, c.want, func(a, b berth.LaneWant) bool {
 			return a.Lane == b.Lane && a.Replicas == b.Replicas && slices.Equal(a.Adapters, b.Adapters)
 		})
@@ -55,7 +55,7 @@ func TestLanesFollowTheMembers(t *testing.T) {
 func TestALaneIsRolledWithoutAGap(t *testing.T) {
 	t.Parallel()
 	old := berth.Replica{ID: "old", Lane: berth.LaneLoRA, State: berth.ReplicaReady, Adapters: []berth.AdapterRef{words}}
-	want := (&berth.Pool{}).Lanes([]berth.Member{adapter("a", words), adapter("b", shout)}, berth.EngineTraits{})
+	want := (&berth.Pool{}).Lanes(berth.DemandOf([]berth.Member{adapter("a", words), adapter("b", shout)}), berth.EngineTraits{})
 
 	missing := berth.Missing(want, []berth.Replica{old})
 	if len(missing) != 1 || missing[0].Replicas != 1 || len(missing[0].Adapters) != 2 {

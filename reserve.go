@@ -634,12 +634,12 @@ func (r *reservation) place(serves bool) error {
 	if serves {
 		return r.rejoin()
 	}
-	members, err := r.tx.Pools().Members(r.ctx, r.d.PoolID)
+	_, err := r.tx.Pools().Member(r.ctx, r.d.ID)
+	if CodeOf(err) == CodeNotFound {
+		return nil
+	}
 	if err != nil {
 		return err
-	}
-	if !slices.ContainsFunc(members, func(m Member) bool { return m.DeploymentID == r.d.ID }) {
-		return nil
 	}
 	if r.d.Kept.IsZero() {
 		return r.tx.Pools().Leave(r.ctx, r.d.ID)

@@ -179,6 +179,10 @@ type PoolStore interface {
 	// Leave removes a deployment from its pool; one without is no error.
 	Leave(ctx context.Context, deploymentID string) error
 	Members(ctx context.Context, poolID string) ([]Member, error) // "" = of all pools
+	// Member returns the place of a deployment.
+	Member(ctx context.Context, deploymentID string) (Member, error)
+	// Demand sums the members of a pool up.
+	Demand(ctx context.Context, poolID string) (Demand, error)
 	// Prove inserts or replaces what is known of an adapter. It goes with its pool.
 	Prove(ctx context.Context, p Proof) error
 	Proofs(ctx context.Context, poolID string) ([]Proof, error) // by adapter

@@ -130,8 +130,8 @@ func (l *Loop) alone(r berth.Replica, fn func(context.Context, berth.Tx, berth.R
 // unlessJoined returns what fn writes while the pool has no member.
 func unlessJoined(p berth.Pool, fn func(context.Context, berth.Tx) error) write {
 	return func(ctx context.Context, tx berth.Tx) (func(), error) {
-		members, err := tx.Pools().Members(ctx, p.ID)
-		if err != nil || len(members) > 0 {
+		demand, err := tx.Pools().Demand(ctx, p.ID)
+		if err != nil || demand.Members() > 0 {
 			return nil, err
 		}
 		return nil, fn(ctx, tx)
@@ -188,12 +188,12 @@ func (l *Loop) lanes(ctx context.Context, tx berth.Tx, poolID string) ([]berth.L
 	if err != nil {
 		return nil, nil, err
 	}
-	members, err := tx.Pools().Members(ctx, poolID)
+	demand, err := tx.Pools().Demand(ctx, poolID)
 	if err != nil {
 		return nil, nil, err
 	}
 	have, err := tx.Replicas().OfPool(ctx, poolID)
-	return pool.Lanes(members, l.traits(pool.Engine)), have, err
+	return pool.Lanes(demand, l.traits(pool.Engine)), have, err
 }
 
 func (l *Loop) traits(engineName string) berth.EngineTraits {

@@ -77,6 +77,7 @@ type Loop struct {
 	agenda  *agenda         // of owners
 	backlog []berth.Ref     // owners of a round over everything that were not looked at yet
 	round   int             // how many there were
+	pooled  *pooled         // as of seen
 	line    line            // owners with a replica that waits until fewer engines load
 	room    int             // how many more may begin to load in this pass
 	seen    int64           // routing version up to which the store was read; −1: nothing yet
@@ -123,7 +124,7 @@ func New(opt Options) *Loop {
 	defaultTo(&opt.ParallelStarts, 4*runtime.NumCPU())
 	return &Loop{
 		opt: opt, wake: make(chan struct{}, 1), reports: make(chan report),
-		agenda: newAgenda(), seen: -1, tasks: map[string]task{}, looked: make(chan struct{}), endpoints: map[string]engine.Endpoint{},
+		agenda: newAgenda(), pooled: newPooled(), seen: -1, tasks: map[string]task{}, looked: make(chan struct{}), endpoints: map[string]engine.Endpoint{},
 	}
 }
 

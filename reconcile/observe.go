@@ -86,7 +86,7 @@ func (l *Loop) listAll(ctx context.Context) error {
 		}
 		owners, err := tx.Replicas().Owners(ctx)
 		if err == nil {
-			l.seen, l.backlog, l.round = version, owners, len(owners)
+			l.seen, l.backlog, l.round, l.pooled = version, owners, len(owners), newPooled()
 		}
 		return err
 	})
@@ -119,6 +119,9 @@ func (l *Loop) follow(ctx context.Context) (known bool, err error) {
 			case berth.NounDeployment:
 				d, err := tx.Deployments().Get(ctx, c.ID)
 				if err != nil {
+					return err
+				}
+				if err := l.pooled.look(ctx, tx, d); err != nil {
 					return err
 				}
 				owners = append(owners, plannedWith(&d))
@@ -171,11 +174,13 @@ func (l *Loop) read(ctx context.Context, owners []berth.Ref) ([]part, error) {
 		parts = make([]part, len(owners))
 		for i, o := range owners {
 			parts[i] = part{o, shared}
-			read := parts[i].readDeployment
+			var err error
 			if o.Noun == berth.NounPool {
-				read = parts[i].readPool
+				err = parts[i].readPool(ctx, tx, l.pooled)
+			} else {
+				err = parts[i].readDeployment(ctx, tx)
 			}
-			if err := read(ctx, tx); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -196,17 +201,14 @@ func (p *part) readDeployment(ctx context.Context, tx berth.Tx) error {
 	return err
 }
 
-func (p *part) readPool(ctx context.Context, tx berth.Tx) error {
+func (p *part) readPool(ctx context.Context, tx berth.Tx, known *pooled) error {
 	pool, err := tx.Pools().Get(ctx, p.owner.ID)
 	if err == nil {
 		p.Pools = []berth.Pool{pool}
 	} else if berth.CodeOf(err) != berth.CodeNotFound { // what has left it may still be ending
 		return err
 	}
-	if p.Deployments, err = tx.Deployments().OfPool(ctx, p.owner.ID); err != nil {
-		return err
-	}
-	if p.Members, err = tx.Pools().Members(ctx, p.owner.ID); err != nil {
+	if p.Deployments, p.Members, err = known.read(ctx, tx, p.owner.ID); err != nil {
 		return err
 	}
 	p.Replicas, err = tx.Replicas().OfPool(ctx, p.owner.ID)

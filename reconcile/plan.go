@@ -90,6 +90,7 @@ type planner struct {
 	byID    map[string]*berth.Deployment
 	pools   map[string]*berth.Pool
 	members map[string][]berth.Member // by pool
+	shared  map[string]*shares        // by pool
 	owned   map[string][]berth.Replica
 	surplus map[string]map[string]bool // by deployment, replicas that it does not need
 }
@@ -101,7 +102,7 @@ func Plan(s State) ([]Action, time.Time) {
 	p := &planner{
 		State: s,
 		byID:  map[string]*berth.Deployment{}, pools: map[string]*berth.Pool{},
-		members: map[string][]berth.Member{}, owned: map[string][]berth.Replica{}, surplus: map[string]map[string]bool{},
+		members: map[string][]berth.Member{}, shared: map[string]*shares{}, owned: map[string][]berth.Replica{}, surplus: map[string]map[string]bool{},
 	}
 	for i := range s.Deployments {
 		p.byID[s.Deployments[i].ID] = &s.Deployments[i]
@@ -222,7 +223,7 @@ func (p *planner) drained(r *berth.Replica, running bool) {
 // pool brings a pool's lanes towards what its members need.
 func (p *planner) pool(pool *berth.Pool) {
 	members, replicas := p.members[pool.ID], p.owned[pool.ID]
-	want := pool.Lanes(members, p.Engines[pool.Engine])
+	want := p.sharesOf(pool).want
 	superfluous := map[string]bool{}
 	switch lingers := p.Now.Before(pool.IdleSince.Add(berth.PoolLinger)); {
 	case len(members) == 0 && pool.IdleSince.IsZero():

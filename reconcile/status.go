@@ -64,32 +64,60 @@ func (p *planner) count(replicas []berth.Replica, needed int64) strength {
 
 // lane counts the replicas of d's pool that serve it.
 func (p *planner) lane(d *berth.Deployment) strength {
-	members := p.members[d.PoolID]
-	i := slices.IndexFunc(members, func(m berth.Member) bool { return m.DeploymentID == d.ID })
 	pool := p.pools[d.PoolID]
-	if i < 0 || pool == nil {
+	if pool == nil {
 		return strength{dead: true}
 	}
-	var serving []berth.Replica
-	for _, r := range p.owned[d.PoolID] {
-		if r.Serves(members[i]) {
-			serving = append(serving, r)
+	shared := p.sharesOf(pool)
+	m, ok := shared.members[d.ID]
+	if !ok {
+		return strength{dead: true}
+	}
+	kind := berth.Member{Plan: m.Plan, Adapter: m.Adapter}
+	s, ok := shared.strengths[kind]
+	if !ok {
+		var serving []berth.Replica
+		for _, r := range p.owned[d.PoolID] {
+			if r.Serves(m) {
+				serving = append(serving, r)
+			}
 		}
+		s = p.count(serving, replicasOf(shared.want, serving))
+		s.owed = replicasOf(shared.owed, serving)
+		shared.strengths[kind] = s
 	}
-	// What others are still waiting for is not missing to those who are served.
-	waits := func(m berth.Member) bool {
-		o, ok := p.byID[m.DeploymentID]
-		return !ok || !o.Status.Callable() || o.Growing()
-	}
-	s := p.count(serving, p.replicasOf(pool, members, serving))
-	s.owed = p.replicasOf(pool, slices.DeleteFunc(slices.Clone(members), waits), serving)
 	return s
 }
 
-// replicasOf returns how many replicas the members need of the lane that the given
-// replicas are of.
-func (p *planner) replicasOf(pool *berth.Pool, members []berth.Member, serving []berth.Replica) int64 {
-	for _, w := range pool.Lanes(members, p.Engines[pool.Engine]) {
+// shares is what the members of a pool have in common in one pass.
+type shares struct {
+	members    map[string]berth.Member   // by deployment
+	want, owed []berth.LaneWant          // of all; of those that are served already
+	strengths  map[berth.Member]strength // by plan and adapter
+}
+
+func (p *planner) sharesOf(pool *berth.Pool) *shares {
+	if s, ok := p.shared[pool.ID]; ok {
+		return s
+	}
+	all, engine := p.members[pool.ID], p.Engines[pool.Engine]
+	s := &shares{members: make(map[string]berth.Member, len(all)), strengths: map[berth.Member]strength{}}
+	served := make([]berth.Member, 0, len(all))
+	for _, m := range all {
+		s.members[m.DeploymentID] = m
+		// What others are still waiting for is not missing to those who are served.
+		if d, ok := p.byID[m.DeploymentID]; ok && d.Status.Callable() && !d.Growing() {
+			served = append(served, m)
+		}
+	}
+	s.want, s.owed = pool.Lanes(berth.DemandOf(all), engine), pool.Lanes(berth.DemandOf(served), engine)
+	p.shared[pool.ID] = s
+	return s
+}
+
+// replicasOf returns how many replicas are wanted of the lane that the given ones are of.
+func replicasOf(want []berth.LaneWant, serving []berth.Replica) int64 {
+	for _, w := range want {
 		if len(serving) > 0 && w.Lane == serving[0].Lane {
 			return w.Replicas
 		}

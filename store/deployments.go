@@ -74,7 +74,7 @@ func (s deployments) Tombstone(ctx context.Context, workspaceID, deployedModel s
 }
 
 func (s deployments) OfPool(ctx context.Context, poolID string) ([]berth.Deployment, error) {
-	return deploymentTable.all(ctx, s.tx, "WHERE pool_id = ? AND deleted_at = 0 ORDER BY id", poolID)
+	return deploymentTable.all(ctx, s.tx, "WHERE pool_id = ? AND pool_id <> '' AND deleted_at = 0 ORDER BY id", poolID)
 }
 
 func (s deployments) OfModel(ctx context.Context, name string) ([]berth.Deployment, error) {

@@ -96,6 +96,27 @@ func (s pools) Members(ctx context.Context, poolID string) ([]berth.Member, erro
 	return memberTable.all(ctx, s.tx, f.where()+" ORDER BY pool_id, deployment_id", f.args...)
 }
 
+func (s pools) Member(ctx context.Context, deploymentID string) (berth.Member, error) {
+	return memberTable.one(ctx, s.tx, "WHERE deployment_id = ?", deploymentID)
+}
+
+func (s pools) Demand(ctx context.Context, poolID string) (d berth.Demand, err error) {
+	err = s.tx.queryRow(ctx, `SELECT COUNT(CASE WHEN plan = ? THEN 1 END), COUNT(CASE WHEN plan <> ? THEN 1 END),
+		COALESCE(SUM(CASE WHEN plan = ? THEN load_ppm END), 0) FROM members WHERE pool_id = ?`,
+		berth.PlanPTU, berth.PlanPTU, berth.PlanPTU, poolID).Scan(&d.Sales, &d.LoRAs, &d.SoldPPM)
+	if err != nil || d.LoRAs == 0 {
+		return d, read(memberTable.noun, err)
+	}
+	err = s.tx.each(ctx, func(rows *sql.Rows) error {
+		var a berth.AdapterRef
+		err := rows.Scan(&a.Digest, &a.Path)
+		d.Adapters = append(d.Adapters, a)
+		return err
+	}, "SELECT DISTINCT adapter_digest, adapter_path FROM members WHERE pool_id = ? AND plan <> ?", poolID, berth.PlanPTU)
+	d.Adapters = berth.DistinctAdapters(d.Adapters)
+	return d, read(memberTable.noun, err)
+}
+
 var proveSQL = proofTable.insertSQL + " ON CONFLICT (pool_id, adapter) DO UPDATE SET proved = excluded.proved, failures = excluded.failures"
 
 func (s pools) Prove(ctx context.Context, p berth.Proof) error {

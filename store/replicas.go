@@ -65,6 +65,7 @@ func (s replicas) Delete(ctx context.Context, id string) error {
 func (s replicas) changed(deploymentID, poolID string) {
 	s.tx.changed(berth.NounDeployment, deploymentID)
 	s.tx.changed(berth.NounPool, poolID)
+	s.tx.changed(berth.NounEngines, poolID)
 }
 
 func (s replicas) Get(ctx context.Context, id string) (berth.Replica, error) {

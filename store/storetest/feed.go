@@ -13,6 +13,7 @@ var feed = []promise{
 		s.settle()
 		ctx := s.Context()
 		deployment, pool := berth.Ref{Noun: berth.NounDeployment, ID: deploymentID}, berth.Ref{Noun: berth.NounPool, ID: poolID}
+		engines := berth.Ref{Noun: berth.NounEngines, ID: poolID}
 		key, model := berth.Ref{Noun: berth.NounKey, ID: "key"}, berth.Ref{Noun: berth.NounModel, ID: "model"}
 		pooled := berth.Replica{ID: "rep_pooled", PoolID: poolID}
 		own := berth.Replica{ID: replicaID, NodeID: nodeID, DeploymentID: deploymentID, CreatedAt: epoch}
@@ -25,9 +26,9 @@ var feed = []promise{
 				d, err := tx.Deployments().Get(ctx, deploymentID)
 				return first(err, tx.Deployments().Update(ctx, d), tx.Deployments().Update(ctx, d))
 			}, []berth.Ref{deployment}},
-			{"a replica's start", func(tx berth.Tx) error { return tx.Replicas().Insert(ctx, pooled) }, []berth.Ref{pool}},
+			{"a replica's start", func(tx berth.Tx) error { return tx.Replicas().Insert(ctx, pooled) }, []berth.Ref{engines, pool}},
 			{"a replica's change", func(tx berth.Tx) error { return tx.Replicas().Update(ctx, own) }, []berth.Ref{deployment}},
-			{"a replica's end", func(tx berth.Tx) error { return tx.Replicas().Delete(ctx, pooled.ID) }, []berth.Ref{pool}},
+			{"a replica's end", func(tx berth.Tx) error { return tx.Replicas().Delete(ctx, pooled.ID) }, []berth.Ref{engines, pool}},
 			{"a place in a pool", func(tx berth.Tx) error {
 				return tx.Pools().Join(ctx, berth.Member{PoolID: poolID, DeploymentID: deploymentID})
 			}, []berth.Ref{deployment, pool}},

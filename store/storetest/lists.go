@@ -117,6 +117,42 @@ var lists = []promise{
 		took := view(s, func(tx berth.Tx) (time.Duration, error) { return tx.Replicas().LastStart(ctx, "qwen") })
 		s.same("the last start that came up", took, 2*time.Second)
 	}},
+	{"the sums of a pool are those of its members", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		s.same("a pool that is not there", view(s, func(tx berth.Tx) (berth.Demand, error) { return tx.Pools().Demand(ctx, "pool_gone") }), berth.Demand{})
+		adapters := []berth.AdapterRef{{Digest: "d2", Path: "x"}, {Digest: "d1", Path: "old"}, {Digest: "d1", Path: "young"}, {Digest: "d2", Path: "x"}}
+		s.write(func(tx berth.Tx) error {
+			other := berth.Pool{ID: "pool_other", Key: "other"}
+			err := tx.Pools().Insert(ctx, other)
+			for i := range 9 {
+				d := deployment(fmt.Sprint("member", i), i)
+				m := berth.Member{PoolID: poolID, DeploymentID: d.ID, Plan: berth.PlanPTU, LoadPPM: int64(i)}
+				switch {
+				case i < len(adapters):
+					m.Plan, m.Adapter, m.LoadPPM = berth.PlanLoRA, adapters[i], 0
+				case i == 8:
+					m.PoolID = other.ID
+				}
+				err = first(err, tx.Deployments().Insert(ctx, d), tx.Pools().Join(ctx, m))
+			}
+			return err
+		})
+		for _, id := range []string{poolID, "pool_other"} {
+			members := view(s, func(tx berth.Tx) ([]berth.Member, error) { return tx.Pools().Members(ctx, id) })
+			demand := view(s, func(tx berth.Tx) (berth.Demand, error) { return tx.Pools().Demand(ctx, id) })
+			s.same("sums", demand, berth.DemandOf(members))
+			one := view(s, func(tx berth.Tx) (berth.Member, error) { return tx.Pools().Member(ctx, members[0].DeploymentID) })
+			s.same("a member", one, members[0])
+		}
+		demand := view(s, func(tx berth.Tx) (berth.Demand, error) { return tx.Pools().Demand(ctx, poolID) })
+		s.same("sums", demand, berth.Demand{Sales: 4, LoRAs: 4, SoldPPM: 22, Adapters: []berth.AdapterRef{{Digest: "d1", Path: "young"}, {Digest: "d2", Path: "x"}}})
+		view(s, func(tx berth.Tx) (struct{}, error) {
+			_, err := tx.Pools().Member(ctx, deploymentID)
+			s.same("who is in no pool", berth.CodeOf(err), berth.CodeNotFound)
+			return struct{}{}, nil
+		})
+	}},
 	{"the owners of replicas are found whatever is gone", func(s suite) {
 		s.settle()
 		ctx := s.Context()

@@ -28,6 +28,7 @@ import (
 const (
 	lightModel = "light"
 	realModel  = "real"
+	poolModel  = "pool"
 )
 
 const yaml = `
@@ -37,6 +38,7 @@ specs: {MU1: {threads: 1, memory: 64MiB}}
 models:
   light: {engine: fake, plans: [mu]}
   real: {engine: fake, plans: [mu]}
+  pool: {engine: fake, plans: [ptu], calibration: {input_tpm: 600000000, output_tpm: 60000000}}
 `
 
 // bench is a server and what was measured of it.
@@ -52,7 +54,7 @@ type bench struct {
 // all does everything in turn.
 func (b *bench) all(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		b.open, b.fill, b.processesBeside, b.pages, b.createAndReady, b.crowd, b.idle, b.memory, b.startAgain,
+		b.open, b.fill, b.processesBeside, b.pages, b.createAndReady, b.crowd, b.pool, b.idle, b.memory, b.startAgain,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -116,12 +118,14 @@ func (b *bench) close() error {
 	return b.server.stop()
 }
 
-// create buys one replica and returns its name.
+// create buys one replica, or a place in the pool, and returns its name.
 func (b *bench) create(ctx context.Context, model string) (string, error) {
 	one := int64(1)
-	d, err := b.server.CreateDeployment(ctx, api.CreateDeployment{
-		ModelName: model, Plan: api.PlanMU, DeploySpec: "MU1", Capacity: &one, Suffix: fmt.Sprintf("%x", b.made.Add(1)),
-	})
+	c := api.CreateDeployment{ModelName: model, Plan: api.PlanMU, DeploySpec: "MU1", Capacity: &one, Suffix: fmt.Sprintf("%x", b.made.Add(1))}
+	if model == poolModel {
+		c.Plan, c.DeploySpec, c.Capacity, c.PTU = api.PlanPTU, "", nil, &api.PTUCapacity{InputTPM: 10_000, OutputTPM: 1_000}
+	}
+	d, err := b.server.CreateDeployment(ctx, c)
 	return d.DeployedModel, err
 }
 
@@ -273,11 +277,35 @@ func (b *bench) pages(ctx context.Context) error {
 	return nil
 }
 
-// createAndReady measures one purchase at a time, and takes it back.
+// pool fills one and measures purchases into it.
+func (b *bench) pool(ctx context.Context) error {
+	if _, err := together(b.members, 8, func() error {
+		_, err := b.create(ctx, poolModel)
+		return err
+	}); err != nil {
+		return err
+	}
+	if _, _, _, err := b.ready(ctx, poolModel); err != nil { // all others are there before
+		return err
+	}
+	b.passes.reset()
+	where := fmt.Sprintf(" in a pool of %d", b.members)
+	if err := b.oneByOne(ctx, poolModel, where, "0.3 s"); err != nil {
+		return err
+	}
+	b.took("reconcile pass"+where, "50 ms", b.passes.took(func(p pass) bool { return p.owners > 0 }), "")
+	return nil
+}
+
 func (b *bench) createAndReady(ctx context.Context) error {
+	return b.oneByOne(ctx, lightModel, "", "2 s")
+}
+
+// oneByOne measures one purchase at a time, and takes it back.
+func (b *bench) oneByOne(ctx context.Context, model, where, wanted string) error {
 	var creates, readies, deletes []time.Duration
 	for range b.times {
-		name, create, ready, err := b.ready(ctx, lightModel)
+		name, create, ready, err := b.ready(ctx, model)
 		if err != nil {
 			return err
 		}
@@ -287,9 +315,9 @@ func (b *bench) createAndReady(ctx context.Context) error {
 		}
 		creates, readies, deletes = append(creates, create), append(readies, ready), append(deletes, time.Since(begin))
 	}
-	b.took("create", "20 ms", creates, ", one at a time")
-	b.took("start to ready", "2 s", readies, ", from create, looked every 2 ms")
-	b.took("delete", "", deletes, "")
+	b.took("create"+where, "20 ms", creates, ", one at a time")
+	b.took("start to ready"+where, wanted, readies, ", from create, looked every 2 ms")
+	b.took("delete"+where, "", deletes, "")
 	return nil
 }
 

@@ -30,6 +30,7 @@ const longest = 10 * time.Minute
 type options struct {
 	deployments int // with engines that stand in for themselves
 	processes   int // with real ones
+	members     int // of a shared pool
 	times       int // of each measurement
 	creators    int // at once
 }
@@ -46,6 +47,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.deployments, "deployments", 10_000, "how many there are")
 	flag.IntVar(&o.processes, "processes", 50, "how many more have a real process")
+	flag.IntVar(&o.members, "members", 5_000, "how many share a pool")
 	flag.IntVar(&o.times, "times", 200, "how often each thing is measured")
 	flag.IntVar(&o.creators, "creators", 200, "how many create at once")
 	flag.Parse()
