@@ -23,6 +23,8 @@ type sale struct {
 	// runs is the model whose entry the replicas are started from: that of the pool,
 	// which cannot go while the pool has members.
 	runs string
+	// soldPPM is the load that it left its pool with.
+	soldPPM int64
 	// had are the replicas that its owner had before the purchase.
 	had []Replica
 }
@@ -270,12 +272,31 @@ func (b *sale) choosePool(spec ResolvedSpec) error {
 // join makes the deployment a member of its pool.
 func (b *sale) join() error {
 	member := Member{PoolID: b.d.PoolID, DeploymentID: b.d.ID, Plan: b.d.Plan}
-	if b.d.Plan == PlanPTU {
-		member.LoadPPM = LoadPPM(b.d.PTU.Plus(b.d.Kept), b.model.Calibration)
-	} else {
+	switch {
+	case b.d.Plan != PlanPTU:
 		member.Adapter = AdapterRef{Digest: b.model.File.Digest, Path: b.model.File.Path}
+	case b.model.Calibration.Known():
+		member.LoadPPM = LoadPPM(b.d.PTU.Plus(b.d.Kept), b.model.Calibration)
+	default: // the entry lost its calibration: what was sold by it stays
+		member.LoadPPM = b.soldPPM
 	}
 	return b.tx.Pools().Join(b.ctx, member)
+}
+
+// leave takes the deployment out of its pool.
+func (b *sale) leave() error {
+	if b.d.Plan == PlanPTU {
+		members, err := b.tx.Pools().Members(b.ctx, b.d.PoolID)
+		if err != nil {
+			return err
+		}
+		for _, m := range members {
+			if m.DeploymentID == b.d.ID {
+				b.soldPPM = m.LoadPPM
+			}
+		}
+	}
+	return b.tx.Pools().Leave(b.ctx, b.d.ID)
 }
 
 // pool finds the pool of the weights, or makes it (design 2).
@@ -285,6 +306,9 @@ func (b *sale) pool(spec ResolvedSpec) (Pool, error) {
 	if err == nil {
 		before := pool
 		pool.IdleSince = time.Time{}
+		if pool.ModelName == b.weights.Name { // whose entry may have been changed since
+			pool.Min, pool.Max = b.weights.Pool.Min, b.weights.Pool.Max
+		}
 		if _, err := b.tx.Models().Get(b.ctx, pool.ModelName); CodeOf(err) == CodeNotFound {
 			pool.ModelName = b.weights.Name // the one that made the pool went while nobody used it
 		} else if err != nil {

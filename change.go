@@ -263,9 +263,13 @@ func (b *sale) update(c Change) error {
 	return b.changed()
 }
 
-// changed writes what was changed without a change of status.
+// changed writes what was changed without a change of status. The time of running calls
+// counts from when a stop was accepted, so that stays.
 func (b *sale) changed() error {
-	b.d.Modifier, b.d.ModifiedAt = b.caller.AccountID, b.Now()
+	b.d.Modifier = b.caller.AccountID
+	if b.d.Status != StatusOfflining {
+		b.d.ModifiedAt = b.Now()
+	}
 	return b.tx.Deployments().Update(b.ctx, b.d)
 }
 
@@ -356,7 +360,7 @@ func Rejoin(ctx context.Context, tx Tx, d Deployment) error {
 
 // rejoin writes the present terms of a member of a pool.
 func (b *sale) rejoin() error {
-	if err := b.tx.Pools().Leave(b.ctx, b.d.ID); err != nil {
+	if err := b.leave(); err != nil {
 		return err
 	}
 	return b.join()

@@ -126,6 +126,17 @@ func (d *Deployment) Lanes(adapters []AdapterRef) []LaneWant {
 	return []LaneWant{{LaneDedicated, d.Capacity / unit, adapters}}
 }
 
+// Superfluous returns those of the replicas of an mu deployment that it does not need any
+// more. While it grows that is none, so that what was there before serves on when the
+// change fails.
+func (d *Deployment) Superfluous(have []Replica) []Replica {
+	want := d.Lanes(nil)
+	if d.Status == StatusUpdating && d.Growing() && !whole(want, have) {
+		return nil
+	}
+	return Superfluous(want, have)
+}
+
 // Purchase is what a client asks for when it creates a deployment. Nil pointers and
 // empty strings are fields that were not sent.
 type Purchase struct {

@@ -96,8 +96,8 @@ const dueAtOnce = 100
 // Due does what the passing of time asks for: it renews terms that renew themselves,
 // suspends expired ones, releases those that were not renewed, and carries out releases
 // that waited for a change. It returns whether it did anything and when to call it
-// again at the latest (zero: when something happens). The reconciler calls it; it may be
-// killed anywhere and called again.
+// again at the latest (zero: when something happens). An instance that fails keeps no
+// other back. The reconciler calls it; it may be killed anywhere and called again.
 func (s *Deployments) Due(ctx context.Context) (did bool, next time.Time, err error) {
 	var due []CapacityInstance
 	err = s.Store.View(ctx, func(tx Tx) error {
@@ -107,14 +107,15 @@ func (s *Deployments) Due(ctx context.Context) (did bool, next time.Time, err er
 	if err != nil {
 		return false, next, err
 	}
+	var failed []error
 	for _, i := range due {
 		acted, err := s.act(ctx, i.DeploymentID, i.ID)
 		if err != nil {
-			return did, next, fmt.Errorf("capacity instance %s: %w", i.ID, err)
+			failed = append(failed, fmt.Errorf("capacity instance %s: %w", i.ID, err))
 		}
 		did = did || acted
 	}
-	return did, next, nil
+	return did, next, errors.Join(failed...)
 }
 
 // act does what is due on one instance; false when a change under way comes first, whose

@@ -177,6 +177,22 @@ func Superfluous(want []LaneWant, have []Replica) []Replica {
 	return out
 }
 
+// whole reports whether every lane has as many ready replicas as it should.
+func whole(want []LaneWant, have []Replica) bool {
+	for _, w := range want {
+		ready := int64(0)
+		for i := range have {
+			if have[i].Lane == w.Lane && have[i].State == ReplicaReady {
+				ready++
+			}
+		}
+		if ready < w.Replicas {
+			return false
+		}
+	}
+	return true
+}
+
 // boolOrder puts true first.
 func boolOrder(a, b bool) int {
 	switch {

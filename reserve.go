@@ -620,12 +620,10 @@ func (r *reservation) settled(reason string) error {
 	if err := r.place(serves); err != nil {
 		return err
 	}
-	r.d.Modifier = r.caller.AccountID
-	r.d.ModifiedAt = r.Now()
-	if err := r.tx.Deployments().Update(r.ctx, r.d); err != nil {
+	if err := r.changed(); err != nil {
 		return err
 	}
-	return r.tx.Events().Append(r.ctx, r.d.Event(r.NewID("evt_"), r.d.ModifiedAt, reason))
+	return r.tx.Events().Append(r.ctx, r.d.Event(r.NewID("evt_"), r.Now(), reason))
 }
 
 // place writes the deployment's place in its pool. One that does not serve keeps what is

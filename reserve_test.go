@@ -51,7 +51,6 @@ func (h desk) move(name string, cause berth.Cause) bool {
 			d.EndChange(true)
 		case berth.StatusUpdatingFailed:
 			d.EndChange(false)
-			must(h, berth.Rejoin(ctx, tx, d))
 		case berth.StatusFailed:
 			d.Reason = "The weights are bad."
 			d.EndChange(true)
@@ -60,6 +59,9 @@ func (h desk) move(name string, cause berth.Cause) bool {
 			d.DeletedAt = h.now()
 		}
 		must(h, h.deployments.SettleCapacity(ctx, tx, &d))
+		if cause == berth.CauseChangeFailed {
+			must(h, berth.Rejoin(ctx, tx, d))
+		}
 		return tx.Deployments().Update(ctx, d)
 	})
 	return moved
@@ -470,6 +472,91 @@ func TestATermRenewsItselfAlsoAfterALongSleep(t *testing.T) {
 	if after := h.books(); len(after.Audits) != len(before.Audits) || after.Version != before.Version {
 		t.Error("a look with nothing to do wrote something")
 	}
+}
+
+// An entry that lost its calibration sells nothing more; what was sold by it is kept, and
+// its terms run on.
+func TestTermsOutliveTheCalibration(t *testing.T) {
+	t.Parallel()
+	h := newDesk(t)
+	name, id := h.reserved(berth.Purchase{
+		ChargeType: "pre_paid", PTU: tpm(700_000, 70_000),
+		Prepaid: &berth.PrepaidTerms{Cycle: berth.CycleDay, Duration: 1, AutoRenewal: true, RenewalDays: 1},
+	})
+	sold := h.books().Members
+	h.change("abacus", func(m *berth.Model) { m.Calibration = berth.Calibration{} })
+	end := h.instance(name, id).ExpiresAt
+	h.pass(end.Sub(h.now()))
+	h.due()
+	if i := h.instance(name, id); !i.ExpiresAt.After(end) {
+		t.Errorf("not renewed: %+v", i)
+	}
+	if now := h.books().Members; !slices.Equal(now, sold) || sold[0].LoadPPM == 0 {
+		t.Errorf("sold %+v, now %+v", sold, now)
+	}
+	must(t, second(h.deployments.ReleaseCapacity(h.admin(), name, berth.CapacityAsk{InstanceID: id, Unsubscribe: true})))
+	h.come(name)
+	if d := h.get(name); d.Status != berth.StatusStopped {
+		t.Errorf("it is %s", d.Status)
+	}
+}
+
+// change changes the entry of a model, as a start with another configuration does.
+func (h *house) change(model string, fn func(*berth.Model)) {
+	h.Helper()
+	h.tx(func(ctx context.Context, tx berth.Tx) error {
+		m, err := tx.Models().Get(ctx, model)
+		must(h, err)
+		fn(&m)
+		return tx.Models().Update(ctx, m)
+	})
+}
+
+func TestAnInstanceThatCannotBeKeptKeepsNoOtherBack(t *testing.T) {
+	t.Parallel()
+	h := newDesk(t)
+	broken, _ := h.reserved(berth.Purchase{ChargeType: "pre_paid", PTU: tpm(20_000, 2_000), Prepaid: daily(1), Suffix: "a"})
+	name, id := h.reserved(berth.Purchase{ChargeType: "pre_paid", PTU: tpm(20_000, 2_000), Prepaid: daily(1), Suffix: "b"})
+	h.tx(func(ctx context.Context, tx berth.Tx) error {
+		d, err := tx.Deployments().ByName(ctx, broken)
+		must(h, err)
+		d.ModelName = "strange" // of an engine that this server does not have
+		return tx.Deployments().Update(ctx, d)
+	})
+	h.pass(48 * time.Hour)
+	did, _, err := h.deployments.Due(h.Context())
+	if i := h.instance(name, id); err == nil || !did || i.Status != berth.InstanceSuspended {
+		t.Errorf("%v, %v: %+v", did, err, i)
+	}
+}
+
+// Calls have 30 s from the stop on, whatever is changed meanwhile.
+func TestAStopIsNotPutOff(t *testing.T) {
+	t.Parallel()
+	h := newDesk(t)
+	d := h.mustCreate(h.admin(), berth.Purchase{ModelName: "abacus", Plan: "mu", Spec: "MU1", Capacity: num(1)})
+	stopped, err := h.deployments.Stop(h.admin(), d.DeployedModel)
+	must(t, err)
+	h.pass(time.Second)
+	d, err = h.deployments.Update(h.admin(), d.DeployedModel, berth.Change{RPMLimit: num(5)})
+	must(t, err)
+	if !d.ModifiedAt.Equal(stopped.ModifiedAt) || d.RPMLimit != 5 {
+		t.Errorf("%+v", d)
+	}
+}
+
+// An operator who raises pool.max can be sold more at once.
+func TestAPoolFollowsItsEntry(t *testing.T) {
+	t.Parallel()
+	h := newDesk(t)
+	buy := func(suffix string) error {
+		return second(h.deployments.Create(h.admin(), berth.Purchase{ModelName: "abacus", Plan: "ptu", Suffix: suffix, PTU: tpm(500_000, 50_000)}))
+	}
+	must(t, buy("a"))
+	must(t, buy("b"))
+	refused(t, buy("c"), berth.CodeNoCapacity, "raise pool.max")
+	h.change("abacus", func(m *berth.Model) { m.Pool.Max = 3 })
+	must(t, buy("c"))
 }
 
 func TestRenewals(t *testing.T) {

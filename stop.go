@@ -26,7 +26,7 @@ func (b *sale) stop(reason string) error {
 	if b.d.Capacity > 0 {
 		b.d.EndChange(true) // a change under way is what the next start gets
 	}
-	if err := b.tx.Pools().Leave(b.ctx, b.d.ID); err != nil {
+	if err := b.leave(); err != nil {
 		return err
 	}
 	b.d.Modifier, b.d.Reason = b.caller.AccountID, ""

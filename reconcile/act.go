@@ -146,7 +146,10 @@ func (l *Loop) remove(ctx context.Context, tx berth.Tx, r berth.Replica) (func()
 	if err := tx.Nodes().Release(ctx, r.ID); err != nil {
 		return nil, err
 	}
-	return func() { l.forget(r.Nonce) }, tx.Replicas().Delete(ctx, r.ID)
+	if err := tx.Replicas().Delete(ctx, r.ID); err != nil && berth.CodeOf(err) != berth.CodeNotFound { // a purchase may have forgotten one that was given up
+		return nil, err
+	}
+	return func() { l.forget(r.Nonce) }, nil
 }
 
 // drain takes a replica out of routing.
@@ -164,22 +167,22 @@ func (l *Loop) wanted(ctx context.Context, tx berth.Tx, r berth.Replica) (bool, 
 	if !r.Live() {
 		return false, nil
 	}
-	want, have, err := l.ownerLanes(ctx, tx, r)
-	superfluous := slices.ContainsFunc(berth.Superfluous(want, have), func(s berth.Replica) bool { return s.ID == r.ID })
-	return err == nil && !superfluous, err
+	superfluous, err := l.superfluous(ctx, tx, r)
+	return err == nil && !slices.ContainsFunc(superfluous, func(s berth.Replica) bool { return s.ID == r.ID }), err
 }
 
-// ownerLanes returns what the lanes of r's owner should be and the replicas that it has.
-func (l *Loop) ownerLanes(ctx context.Context, tx berth.Tx, r berth.Replica) ([]berth.LaneWant, []berth.Replica, error) {
+// superfluous returns the replicas that r's owner does not need any more.
+func (l *Loop) superfluous(ctx context.Context, tx berth.Tx, r berth.Replica) ([]berth.Replica, error) {
 	if r.PoolID != "" {
-		return l.lanes(ctx, tx, r.PoolID)
+		want, have, err := l.lanes(ctx, tx, r.PoolID)
+		return berth.Superfluous(want, have), err
 	}
 	d, err := tx.Deployments().Get(ctx, r.DeploymentID)
 	if err != nil || !d.Status.Callable() && !d.Status.ComingUp() {
-		return nil, []berth.Replica{r}, err
+		return []berth.Replica{r}, err
 	}
 	have, err := tx.Replicas().OfDeployment(ctx, d.ID)
-	return d.Lanes(nil), have, err
+	return d.Superfluous(have), err
 }
 
 // lanes returns what the lanes of a pool should be and the replicas that there are.
@@ -274,7 +277,6 @@ func (l *Loop) enter(ctx context.Context, tx berth.Tx, d *berth.Deployment, a Se
 		}
 		d.Reason = a.Reason
 		d.EndChange(false)
-		return berth.Rejoin(ctx, tx, *d)
 	case berth.StatusRunning:
 		if a.Cause == berth.CauseChangeDone {
 			d.EndChange(true)
@@ -284,13 +286,16 @@ func (l *Loop) enter(ctx context.Context, tx berth.Tx, d *berth.Deployment, a Se
 }
 
 // settle re-reads the deployment, since a client may have changed it since the state was
-// taken, and moves it if the cause still applies.
+// taken, and moves it if it is still what the cause was found for.
 func (l *Loop) settle(ctx context.Context, tx berth.Tx, a SetDeployment) error {
 	d, err := tx.Deployments().Get(ctx, a.ID)
 	if err != nil {
 		return err
 	}
 	now := l.opt.Now()
+	if d.Status != a.From {
+		return nil // what was written of it makes the loop look again
+	}
 	if a.Cause != "" {
 		to, ok := d.Status.Next(a.Cause)
 		if !ok {
@@ -306,6 +311,11 @@ func (l *Loop) settle(ctx context.Context, tx berth.Tx, a SetDeployment) error {
 	}
 	if err := l.opt.Reservations.SettleCapacity(ctx, tx, &d); err != nil {
 		return err
+	}
+	if a.Cause == berth.CauseChangeFailed { // its place is that of the sums of its instances
+		if err := berth.Rejoin(ctx, tx, d); err != nil {
+			return err
+		}
 	}
 	if err := tx.Deployments().Update(ctx, d); err != nil {
 		return err

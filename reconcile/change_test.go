@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -249,5 +250,51 @@ func TestSeparatedRoles(t *testing.T) {
 	}
 	if lanes[berth.LanePrefill] != 2 || lanes[berth.LaneDecode] != 1 {
 		t.Errorf("lanes: %v", lanes)
+	}
+}
+
+// What was there before serves on while one role grows and the other shrinks, and when
+// that fails.
+func TestSeparatedRolesGrowFirst(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil)
+	one, two := int64(1), int64(2)
+	y.deployments.Specs = append(y.deployments.Specs, berth.Spec{
+		Name: "MU1-PD", Type: berth.SpecTypeSeparated, Unit: berth.Resources{Threads: 1, MemoryBytes: 64 << 20}, Slots: 4, ContextLength: 100, UnitsPerReplica: 1,
+	})
+	d := y.buy(berth.Purchase{ModelName: "base", Plan: "mu", Spec: "MU1-PD", PrefillCapacity: &two, DecodeCapacity: &one})
+	d = y.settled(d, berth.StatusRunning, 3)
+	y.engines(always(fakeengine.Script{RefuseStart: &fakeengine.RefuseStart{ExitCode: 3, Message: "no more memory"}}))
+	_, err := y.deployments.Scale(y.admin(), d.DeployedModel, berth.Change{PrefillCapacity: &one, DecodeCapacity: &two})
+	must(t, err)
+	d = y.settled(d, berth.StatusUpdatingFailed, 3)
+	if d.PrefillCapacity != 2 || d.DecodeCapacity != 1 || d.ReadyCapacity != 3 {
+		t.Errorf("after a failed change: %d and %d, %d ready", d.PrefillCapacity, d.DecodeCapacity, d.ReadyCapacity)
+	}
+}
+
+// A client may change a deployment between the plan and the act.
+func TestAPlanThatWasOvertakenIsDropped(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil)
+	d := y.awaitStatus(y.own("base", 1), berth.StatusRunning)
+	y.halt()
+	y.tx(func(ctx context.Context, tx berth.Tx) error {
+		r := y.look().replicas[0]
+		r.State = berth.ReplicaFailed
+		must(t, tx.Nodes().Release(ctx, r.ID))
+		return tx.Replicas().Update(ctx, r)
+	})
+	loop := New(y.loop.Load().opt)
+	parts, err := loop.look(context.Background())
+	must(t, err)
+	actions, _ := Plan(parts[0].State)
+	if got := sentence(actions); got != d.ID+" gave_up 0" {
+		t.Fatalf("planned %s", got)
+	}
+	y.scale(d, 2)
+	must(t, loop.takeAll(context.Background(), []step{{parts[0].owner, loop.act(actions[0])}}))
+	if d = y.look().deployments[d.ID]; d.Status != berth.StatusUpdating {
+		t.Errorf("it is %s, %s", d.Status, d.Reason)
 	}
 }

@@ -26,6 +26,7 @@ type Reservations interface {
 	// transaction that writes d.
 	SettleCapacity(ctx context.Context, tx berth.Tx, d *berth.Deployment) error
 	// Due does what the passing of time asks for; next is when it must be called again.
+	// What fails is tried again with the next pass.
 	Due(ctx context.Context) (did bool, next time.Time, err error)
 }
 
@@ -223,8 +224,8 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	did, due, err := l.opt.Reservations.Due(ctx)
-	if err != nil {
-		return time.Time{}, err
+	if err != nil { // which is no reason to leave engines alone
+		l.opt.Logger.Error("capacity instances not brought up to date; trying again", "error", err)
 	}
 	l.dirty = l.dirty || did
 	l.room = l.opt.ParallelStarts - l.loading()

@@ -49,9 +49,11 @@ type (
 	// Remove forgets a replica whose engine is measured gone and frees its hardware.
 	Remove struct{ Replica berth.Replica }
 	// SetDeployment moves a deployment along the table of transitions; Cause "" changes
-	// only its ready capacity.
+	// only its ready capacity. Nothing happens when it has another status by then than
+	// From, what was planned for.
 	SetDeployment struct {
 		ID            string
+		From          berth.Status
 		Cause         berth.Cause
 		ReadyCapacity int64
 		Reason        string
@@ -159,7 +161,7 @@ func (p *planner) superfluous(d *berth.Deployment) map[string]bool {
 	out, ok := p.surplus[d.ID]
 	if !ok {
 		out = map[string]bool{}
-		for _, r := range berth.Superfluous(d.Lanes(nil), p.owned[d.ID]) {
+		for _, r := range d.Superfluous(p.owned[d.ID]) {
 			out[r.ID] = true
 		}
 		p.surplus[d.ID] = out

@@ -128,12 +128,12 @@ func (l *Loop) bookDisproof(ctx context.Context, tx berth.Tx, r berth.Replica, c
 // tellDisproof tells a deployment of its adapter's failure. It owns the adapter and may
 // hear the engine's words.
 func (l *Loop) tellDisproof(ctx context.Context, tx berth.Tx, deploymentID, reason string, over bool) error {
-	if over {
-		return l.settle(ctx, tx, SetDeployment{ID: deploymentID, Cause: berth.CauseGaveUp, Reason: "The adapter could not be loaded: " + reason})
-	}
 	d, err := tx.Deployments().Get(ctx, deploymentID)
 	if err != nil {
 		return err
+	}
+	if over {
+		return l.settle(ctx, tx, SetDeployment{ID: d.ID, From: d.Status, Cause: berth.CauseGaveUp, Reason: "The adapter could not be loaded: " + reason})
 	}
 	sentence := fmt.Sprintf("A trial run with this adapter alone failed: %s. It is tried again.", reason)
 	return tx.Events().Append(ctx, d.Event(l.opt.NewID("evt_"), l.opt.Now(), sentence))

@@ -1,6 +1,8 @@
 package reconcile
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -77,4 +79,45 @@ func TestMoreThroughputWaitsForItsEngines(t *testing.T) {
 			t.Errorf("%+v", i)
 		}
 	}
+}
+
+// What is kept of an expired term stays kept when its renewal fails.
+func TestAFailedRecoveryKeepsTheThroughput(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil)
+	half := &berth.PTUCapacity{InputTPM: 400_000, OutputTPM: 40_000} // of what one replica is sold for, and some more
+	terms := &berth.PrepaidTerms{Cycle: berth.CycleDay, Duration: 1}
+	d := y.awaitStatus(y.buy(berth.Purchase{ModelName: "base", Plan: "ptu", PTU: half, ChargeType: "pre_paid", Prepaid: terms}), berth.StatusRunning)
+	first := y.instances(d)[0]
+	_, err := y.deployments.AddCapacity(y.admin(), d.DeployedModel, berth.CapacityAsk{ChargeType: "post_paid", PTU: half})
+	must(t, err)
+	d = y.settled(d, berth.StatusRunning, 2)
+	y.skip(first.ExpiresAt.Add(berth.ServiceAfterExpiry).Sub(y.now()))
+	y.await("kept", func(p picture) bool { return p.deployments[d.ID].Kept == *half })
+	load := y.load(d)
+
+	y.engines(always(fakeengine.Script{RefuseStart: &fakeengine.RefuseStart{ExitCode: 3, Message: "no more memory"}}))
+	y.runner.Engine(y.look().replicas[0].ID).Kill(1)
+	y.await("given up", func(p picture) bool {
+		return slices.ContainsFunc(p.replicas, func(r berth.Replica) bool { return r.State == berth.ReplicaFailed })
+	})
+	_, _, err = y.deployments.RenewCapacity(y.admin(), d.DeployedModel, berth.CapacityAsk{InstanceID: first.ID, Terms: terms})
+	must(t, err)
+	d = y.awaitStatus(d, berth.StatusUpdatingFailed)
+	if now := y.load(d); d.Kept != *half || now != load || load == 0 {
+		t.Errorf("%+v is kept with a load of %d, before %d", d.Kept, now, load)
+	}
+}
+
+// load is the deployment's part of its pool.
+func (y *yard) load(d berth.Deployment) (ppm int64) {
+	y.Helper()
+	y.tx(func(ctx context.Context, tx berth.Tx) error {
+		members, err := tx.Pools().Members(ctx, d.PoolID)
+		for _, m := range members {
+			ppm += m.LoadPPM
+		}
+		return err
+	})
+	return ppm
 }

@@ -12,7 +12,9 @@ type strength struct {
 	ready, live, starting, needed int64
 	owed                          int64 // of a pool's lane: needed by those that are served already
 	serving                       bool  // every lane has a ready replica
+	whole                         bool  // every lane has as many ready ones as it needs
 	dead                          bool  // some lane has none that may come up
+	short                         bool  // some lane cannot become whole, since some were given up
 	failed                        bool
 	reason                        string // of the newest replica that was given up
 }
@@ -23,7 +25,7 @@ func (p *planner) strengthOf(d *berth.Deployment) strength {
 		return p.lane(d)
 	}
 	lanes := d.Lanes(nil)
-	all := strength{serving: true, dead: len(lanes) == 0}
+	all := strength{serving: true, whole: true, dead: len(lanes) == 0}
 	for _, lane := range lanes {
 		s := p.count(slices.DeleteFunc(slices.Clone(p.owned[d.ID]), func(r berth.Replica) bool { return r.Lane != lane.Lane }), lane.Replicas)
 		all.ready += s.ready
@@ -31,7 +33,9 @@ func (p *planner) strengthOf(d *berth.Deployment) strength {
 		all.starting += s.starting
 		all.needed += s.needed
 		all.serving = all.serving && s.serving
+		all.whole = all.whole && s.whole
 		all.dead = all.dead || s.dead
+		all.short = all.short || s.short
 		if s.failed {
 			all.failed, all.reason = true, s.reason
 		}
@@ -59,6 +63,7 @@ func (p *planner) count(replicas []berth.Replica, needed int64) strength {
 		}
 	}
 	s.serving, s.dead = s.ready > 0, s.live == 0
+	s.whole, s.short = s.ready >= needed, s.failed && s.live < needed
 	return s
 }
 
@@ -146,7 +151,7 @@ func (p *planner) comingUp(d *berth.Deployment, s strength) {
 	case s.serving && s.ready >= min(s.needed, s.live):
 		p.set(d, s, berth.CauseReady, serves(s))
 	case d.Status == berth.StatusPending && s.starting+s.ready > 0:
-		p.do(SetDeployment{ID: d.ID, Cause: berth.CauseEngineStarting, Reason: "The engine is starting."})
+		p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: berth.CauseEngineStarting, Reason: "The engine is starting."})
 	}
 }
 
@@ -155,9 +160,9 @@ func (p *planner) serving(d *berth.Deployment, s strength) {
 	changing := d.Status == berth.StatusUpdating
 	switch {
 	case p.gaveUp(d, s):
-	case changing && d.Growing() && s.failed && s.live < s.needed:
+	case changing && d.Growing() && s.short:
 		p.set(d, s, berth.CauseChangeFailed, "The change failed and what was there before serves on: "+s.reason)
-	case changing && (s.ready >= s.needed || !d.Growing() && s.live <= s.needed) && len(p.superfluous(d)) == 0:
+	case changing && (s.whole || !d.Growing() && s.live <= s.needed) && len(p.superfluous(d)) == 0:
 		p.set(d, s, berth.CauseChangeDone, serves(s))
 	case p.readyCapacity(d, s) != d.ReadyCapacity:
 		p.set(d, s, "", serves(s))
@@ -175,13 +180,13 @@ func (p *planner) gaveUp(d *berth.Deployment, s strength) bool {
 		return false
 	}
 	if d.PoolID == "" || s.failed { // else the pool grows
-		p.do(SetDeployment{ID: d.ID, Cause: berth.CauseGaveUp, Reason: "The engine could not come up: " + s.reason})
+		p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: berth.CauseGaveUp, Reason: "The engine could not come up: " + s.reason})
 	}
 	return true
 }
 
 func (p *planner) set(d *berth.Deployment, s strength, cause berth.Cause, reason string) {
-	p.do(SetDeployment{ID: d.ID, Cause: cause, ReadyCapacity: p.readyCapacity(d, s), Reason: reason})
+	p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: cause, ReadyCapacity: p.readyCapacity(d, s), Reason: reason})
 }
 
 // readyCapacity is how much of what was bought serves now.
@@ -204,6 +209,6 @@ func (p *planner) ending(d *berth.Deployment, cause berth.Cause, reason string) 
 		p.do(Cut{d.ID})
 	}
 	if len(p.owned[d.ID]) == 0 {
-		p.do(SetDeployment{ID: d.ID, Cause: cause, Reason: reason})
+		p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: cause, Reason: reason})
 	}
 }
