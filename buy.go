@@ -286,14 +286,13 @@ func (b *sale) join() error {
 // leave takes the deployment out of its pool.
 func (b *sale) leave() error {
 	if b.d.Plan == PlanPTU {
-		members, err := b.tx.Pools().Members(b.ctx, b.d.PoolID)
-		if err != nil {
+		member, err := b.tx.Pools().Member(b.ctx, b.d.ID)
+		switch CodeOf(err) {
+		case "":
+			b.soldPPM = member.LoadPPM
+		case CodeNotFound: // it left when it failed or was stopped
+		default:
 			return err
-		}
-		for _, m := range members {
-			if m.DeploymentID == b.d.ID {
-				b.soldPPM = m.LoadPPM
-			}
 		}
 	}
 	return b.tx.Pools().Leave(b.ctx, b.d.ID)

@@ -293,7 +293,7 @@ func TestAPlanThatWasOvertakenIsDropped(t *testing.T) {
 		t.Fatalf("planned %s", got)
 	}
 	y.scale(d, 2)
-	must(t, loop.takeAll(context.Background(), []step{{parts[0].owner, loop.act(actions[0])}}))
+	must(t, loop.takeAll(context.Background(), []step{{parts[0].owner, loop.act(&parts[0], actions[0])}}))
 	if d = y.look().deployments[d.ID]; d.Status != berth.StatusUpdating {
 		t.Errorf("it is %s, %s", d.Status, d.Reason)
 	}
