@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // FineTune is the record of a job that tuned a model (api.md 8.3). Berth trains nothing:
@@ -107,8 +108,12 @@ func checkFineTune(n NewFineTune) error {
 		return Errorf(CodeInvalid, "The job's name is too long; use at most %d characters.", MaxDisplayNameLength)
 	case len(n.TrainingType) > MaxDisplayNameLength:
 		return Errorf(CodeInvalid, "The training_type is too long; use at most %d characters.", MaxDisplayNameLength)
+	case strings.ContainsFunc(n.Name+n.TrainingType, unicode.IsControl):
+		return Errorf(CodeInvalid, "The job's name and training_type must have no control characters, such as line breaks.")
 	case len(n.TrainingFileIDs)+len(n.ValidationFileIDs) > fineTuneFilesMax:
 		return Errorf(CodeInvalid, "A job may name %d files.", fineTuneFilesMax)
+	case len(strings.Join(n.TrainingFileIDs, ""))+len(strings.Join(n.ValidationFileIDs, "")) > fineTuneTextMax:
+		return Errorf(CodeTooLarge, "The ids of files have more than %d bytes, which is the most that is kept.", fineTuneTextMax)
 	case n.UsageTokens < 0:
 		return Errorf(CodeInvalid, "The usage must not be below 0.")
 	case len(n.HyperParameters) > fineTuneTextMax:

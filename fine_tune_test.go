@@ -39,6 +39,8 @@ func TestAFineTuneJobAndItsModelAreWrittenTogether(t *testing.T) {
 		"usage below 0":     {berth.NewFineTune{Model: "abacus", Path: "f", UsageTokens: -1}, berth.CodeInvalid, "below 0"},
 		"parameters a list": {berth.NewFineTune{Model: "abacus", Path: "f", HyperParameters: json.RawMessage("[]")}, berth.CodeInvalid, "must be a JSON object"},
 		"large parameters":  {berth.NewFineTune{Model: "abacus", Path: "f", HyperParameters: make([]byte, 65<<10)}, berth.CodeTooLarge, "hyper_parameters"},
+		"long file ids":     {berth.NewFineTune{Model: "abacus", Path: "f", ValidationFileIDs: []string{strings.Repeat("x", 65<<10)}}, berth.CodeTooLarge, "ids of files"},
+		"a broken line":     {berth.NewFineTune{Model: "abacus", Path: "f", Name: "a\nb"}, berth.CodeInvalid, "control characters"},
 		"too many files":    {berth.NewFineTune{Model: "abacus", Path: "f", TrainingFileIDs: make([]string, 1001)}, berth.CodeInvalid, "1000 files"},
 	} {
 		err := h.unchanged(func() error { _, err := h.fineTunes.Register(h.owner(), c.job); return err })

@@ -3,7 +3,9 @@ package berth
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Keys makes and revokes keys, and the first account, workspace and key.
@@ -78,6 +80,8 @@ func (n *NewKey) check(caller Caller, now time.Time) error {
 		return workspaceDenied()
 	case len([]rune(n.Name)) > MaxDisplayNameLength:
 		return Errorf(CodeInvalid, "The key's name is too long; use at most %d characters.", MaxDisplayNameLength)
+	case strings.ContainsFunc(n.Name, unicode.IsControl):
+		return Errorf(CodeInvalid, "The key's name has a control character, such as a line break; leave it out.")
 	case !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(now):
 		return Errorf(CodeInvalid, "The key would have expired already; expires_at must be in the future.")
 	case len(n.Deployments) > 0 && n.Role != RoleInference:

@@ -280,6 +280,9 @@ func (s *Models) inspectEndpoint(m *Model, n NewModel) error {
 	return nil
 }
 
+// MaxDescriptionLength bounds what is said of a model, in characters: every list repeats it.
+const MaxDescriptionLength = 1000
+
 // checkEntry refuses an entry that contradicts itself.
 func (s *Models) checkEntry(m *Model) error {
 	defaultTo(&m.Thinking, ThinkingNone)
@@ -291,6 +294,9 @@ func (s *Models) checkEntry(m *Model) error {
 	}
 	if (m.Engine == EngineEndpoint) != (m.Kind == ModelKindEndpoint) {
 		return Errorf(CodeInvalid, "The engine %s is not for %s models such as %s; it is for those with a URL.", m.Engine, m.Kind, m.Name)
+	}
+	if len([]rune(m.Description)) > MaxDescriptionLength {
+		return Errorf(CodeInvalid, "The description of model %s is too long; use at most %d characters.", m.Name, MaxDescriptionLength)
 	}
 	if m.ContextLength < 0 {
 		return Errorf(CodeInvalid, "The context_length of model %s must be above 0.", m.Name)

@@ -81,6 +81,7 @@ func TestARefusedModelLeavesNothing(t *testing.T) {
 		"a deployment's":     {berth.NewModel{Name: "abacus-0123abcd", Path: "f"}, berth.CodeInvalid, "looks like a deployment of abacus"},
 		"with a suffix":      {berth.NewModel{Name: "abacus-0123abcd-tst", Path: "f"}, berth.CodeInvalid, "looks like a deployment of abacus"},
 		"with a hex suffix":  {berth.NewModel{Name: "abacus-0123abcd-deadbeef", Path: "f"}, berth.CodeInvalid, "looks like a deployment of abacus"},
+		"a long story":       {berth.NewModel{Name: "x", Path: "f", Description: strings.Repeat("測", berth.MaxDescriptionLength+1)}, berth.CodeInvalid, "at most 1000 characters"},
 		"taken":              {berth.NewModel{Name: "abacus", Path: "f"}, berth.CodeConflict, "The model name abacus is taken; choose another."},
 		// Without saying by whom.
 		"taken elsewhere": {berth.NewModel{Name: "secret", Path: "f"}, berth.CodeConflict, "The model name secret is taken; choose another."},

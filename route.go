@@ -3,6 +3,7 @@ package berth
 import (
 	"cmp"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -40,6 +41,12 @@ type KeyEntry struct {
 	Hash        KeyHash
 	Deployments []string // inner ids; empty: all of the workspace
 	ExpiresAt   time.Time
+}
+
+// MayCall reports whether the key's list of deployments, if it has one, names this one of
+// its workspace.
+func (k *KeyEntry) MayCall(deploymentID string) bool {
+	return len(k.Deployments) == 0 || slices.Contains(k.Deployments, deploymentID)
 }
 
 // Route is what the gateway knows of one deployment.

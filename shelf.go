@@ -42,6 +42,14 @@ func (s *Models) addUploaded(ctx context.Context, n NewModel, also func(Tx) erro
 	if err != nil {
 		return Model{}, err
 	}
+	release, err := s.Uploads.claim(u.ID)
+	if err != nil {
+		return Model{}, err
+	}
+	defer release()
+	if u, err = s.Uploads.Get(ctx, u.ID); err != nil { // it may have become a model meanwhile
+		return Model{}, err
+	}
 	a, err := arrivalOf(u, s.Uploads.Inbox.Folder(u.ID), n)
 	if err != nil {
 		return Model{}, err

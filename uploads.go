@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -100,6 +101,29 @@ type Uploads struct {
 	Writer
 	Inbox  Inbox
 	Bounds UploadBounds
+
+	mu      sync.Mutex
+	claimed map[string]bool // uploads that models are being made of
+}
+
+// claim lets one caller at a time make a model of an upload: a second one, such as the
+// repeat of a request that was given up, would move or remove the files under the first.
+// [CodeConflict] until release is called.
+func (s *Uploads) claim(id string) (release func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claimed[id] {
+		return nil, Errorf(CodeConflict, "A model is being made of the upload %s; wait until it is there.", id)
+	}
+	if s.claimed == nil {
+		s.claimed = map[string]bool{}
+	}
+	s.claimed[id] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.claimed, id)
+	}, nil
 }
 
 var (

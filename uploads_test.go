@@ -275,3 +275,38 @@ func TestAModelOfAnUpload(t *testing.T) {
 	_, err = h.models.Delete(h.admin(), "mine")
 	must(t, err)
 }
+
+// slowShelf lets a test act while files are being put in their place.
+type slowShelf struct {
+	shelf
+	putting, goOn chan struct{}
+}
+
+func (s slowShelf) Put(ctx context.Context, a berth.Arrival) (berth.ModelFile, error) {
+	s.putting <- struct{}{}
+	<-s.goOn
+	return s.shelf.Put(ctx, a)
+}
+
+// A client that gives up and repeats the request must not take the files from under it.
+func TestOneModelAtATimeIsMadeOfAnUpload(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	slow := slowShelf{putting: make(chan struct{}), goOn: make(chan struct{})}
+	h.models.Shelf = slow
+	u := h.mustUpload(h.admin(), 10)
+	_, err := h.uploads.Append(h.admin(), u.ID, "w.gguf", 0, bytesOf(10))
+	must(t, err)
+	first := make(chan error)
+	go func() {
+		_, err := h.models.Add(h.admin(), berth.NewModel{Name: "mine", Upload: u.ID})
+		first <- err
+	}()
+	<-slow.putting
+	_, err = h.models.Add(h.admin(), berth.NewModel{Name: "yours", Upload: u.ID})
+	refused(t, err, berth.CodeConflict, "is being made of the upload "+u.ID)
+	close(slow.goOn)
+	must(t, <-first)
+	_, err = h.models.Add(h.admin(), berth.NewModel{Name: "yours", Upload: u.ID})
+	refused(t, err, berth.CodeNotFound, "There is no upload")
+}

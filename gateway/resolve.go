@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"slices"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -27,8 +26,7 @@ func resolve(s *berth.Snapshot, key *berth.KeyEntry, model string) (*berth.Route
 
 // mayCall reports whether a key's workspace and its list of deployments allow a route.
 func mayCall(key *berth.KeyEntry, route *berth.Route) bool {
-	return route.WorkspaceID == key.Caller.WorkspaceID &&
-		(len(key.Deployments) == 0 || slices.Contains(key.Deployments, route.DeploymentID))
+	return route.WorkspaceID == key.Caller.WorkspaceID && key.MayCall(route.DeploymentID)
 }
 
 // callable returns nil for a route that takes calls now. Waiting helps while it comes

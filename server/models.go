@@ -24,7 +24,7 @@ type nativeModel struct {
 	OpenSource bool   `json:"opensource"`
 }
 
-// listModelsNative lists what can be called: the workspace's running deployments.
+// listModelsNative lists what the key can call: running deployments of its workspace.
 func (s *Server) listModelsNative(ctx context.Context, r *http.Request) (any, error) {
 	p, err := page(r, 200)
 	if err != nil {
@@ -34,9 +34,10 @@ func (s *Server) listModelsNative(ctx context.Context, r *http.Request) (any, er
 	if err != nil {
 		return nil, err
 	}
-	if name := r.URL.Query().Get("model"); name != "" {
-		running = slices.DeleteFunc(running, func(d berth.Deployment) bool { return d.DeployedModel != name })
-	}
+	name, key := r.URL.Query().Get("model"), keyOf(ctx)
+	running = slices.DeleteFunc(running, func(d berth.Deployment) bool {
+		return name != "" && d.DeployedModel != name || !key.MayCall(d.ID)
+	})
 	out := nativeModels{PageNo: p.Number, PageSize: p.Size, Total: int64(len(running)), Models: []nativeModel{}}
 	for _, d := range slice(running, p) {
 		out.Models = append(out.Models, nativeModel{Model: d.DeployedModel, Source: "deployment", Provider: "berth"})

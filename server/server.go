@@ -274,7 +274,15 @@ func (s *Server) authenticate(r *http.Request) (context.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return berth.WithCaller(r.Context(), key.Caller), nil
+	return berth.WithCaller(context.WithValue(r.Context(), entryKey{}, key), key.Caller), nil
+}
+
+// entryKey is where the context of an authenticated request has its key.
+type entryKey struct{}
+
+func keyOf(ctx context.Context) *berth.KeyEntry {
+	key, _ := ctx.Value(entryKey{}).(*berth.KeyEntry)
+	return key
 }
 
 func bearer(h http.Header) string {

@@ -111,10 +111,14 @@ func TestBodiesThatCannotBeRead(t *testing.T) {
 		d.mustRefuse(body[:min(len(body), 60)], request{key: "admin", call: "POST /api/v1/deployments", body: body}, 400, c.code, c.says)
 	}
 	for body, says := range map[string]string{
-		`{"role":`:                 "not a usable JSON object",
-		`{"role":"admin"} {}`:      "exactly one JSON object",
-		`{"role":"admin","rol":1}`: `unknown field "rol"`,
-		`{"role":7}`:               "not a usable JSON object",
+		`{"role":`:                                     "not a usable JSON object",
+		`{"role":"admin"} {}`:                          "exactly one JSON object",
+		`{"role":"admin"} }`:                           "exactly one JSON object",
+		"{\"role\":\"\xff\"}":                          "must be UTF-8",
+		`{"role":"admin","name":"\u0000"}`:             "control character",
+		`{"role":"` + strings.Repeat("x", 3000) + `"}`: "…",
+		`{"role":"admin","rol":1}`:                     `unknown field "rol"`,
+		`{"role":7}`:                                   "not a usable JSON object",
 	} {
 		d.mustRefuse(body, request{key: "admin", call: "POST /berth/v1/keys", body: body}, 400, "InvalidParameter", says)
 	}

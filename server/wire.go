@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/api"
@@ -80,11 +82,22 @@ func (s *Server) describe(w http.ResponseWriter, r *http.Request, err error) (ap
 	e := api.Error{Status: wire.status, RequestID: requestID(w), Code: wire.code, Message: internalMessage}
 	var known *berth.Error
 	if errors.As(err, &known) && known.Code != berth.CodeInternal {
-		e.Message = known.Message
+		e.Message = sentence(known.Message)
 	} else if r.Context().Err() == nil { // else nobody waits for the answer any more
 		s.Logger.Error("request failed", "request_id", e.RequestID, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	return e, known
+}
+
+// messageMost bounds an error's sentence, in bytes: some repeat what the client sent, and
+// some name everybody who has hardware.
+const messageMost = 2000
+
+func sentence(message string) string {
+	if len(message) <= messageMost {
+		return message
+	}
+	return strings.ToValidUTF8(message[:messageMost], "") + "…"
 }
 
 // advise tells clients whether to repeat a request, and when (api.md 2.5): 429 and 503
@@ -126,12 +139,15 @@ func decode[T any](r *http.Request) (T, error) {
 	if err != nil {
 		return v, err
 	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
+	if !utf8.Valid(body) {
+		return v, berth.Errorf(berth.CodeInvalid, "The body must be UTF-8.")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&v); err != nil {
 		return v, berth.Errorf(berth.CodeInvalid, "The body is not a usable JSON object: %s.", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return v, berth.Errorf(berth.CodeInvalid, "The body must be exactly one JSON object.")
 	}
 	return v, nil
