@@ -698,7 +698,7 @@ func TestTheDeploymentIsTheSumOfItsInstances(t *testing.T) {
 	h := newDesk(t)
 	walks := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if walks++; walks > 40 {
+		if walks++; walks > 12 {
 			return // each costs many transactions
 		}
 		h.clear()
