@@ -128,7 +128,7 @@ func TestExitCodesAndSentences(t *testing.T) {
 		"get refused":               {exitRefused, "", "berth: Model: refused not found! (NotFound, request r-9)\n"},
 		"get broken":                {exitUnreachable, "", "berth: Something broke. (InternalError, request r-9)\n"},
 		"get busy":                  {exitRefused, "", "berth: Requests throttling triggered. (Throttling, request r-9) Try again in 12 s.\n"},
-		"get":                       {exitUsage, "", "berth: accepts 1 arg(s), received 0\nSee: berth get --help\n"},
+		"get":                       {exitUsage, "", "berth: wrong arguments; write: berth get DEPLOYED_MODEL [flags]\nSee: berth get --help\n"},
 		"get x --frobnicate":        {exitUsage, "", "berth: unknown flag: --frobnicate\nSee: berth get --help\n"},
 		"list -o xml":               {exitUsage, "", "berth: invalid argument \"xml\" for \"-o, --output\" flag: it is table, json or yaml\nSee: berth list --help\n"},
 		"lst":                       {exitUsage, "", "berth: there is no command berth lst; did you mean list or get?\nSee: berth --help\n"},

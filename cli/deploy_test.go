@@ -53,6 +53,18 @@ func TestAMissingFieldIsSaidAsAFlag(t *testing.T) {
 	}
 }
 
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	f.on("DELETE /api/v1/deployments/x/capacity-instances/cap_1", refuse(400, "PREPAID_UNSUBSCRIBE_REQUIRED", "It is paid in advance."))
+	if r := f.run(t, "", "capacity", "delete", "x", "cap_1"); r.code != exitRefused || !strings.Contains(r.err, "--unsubscribe") {
+		t.Errorf("a term paid in advance: %+v", r)
+	}
+	if r := f.run(t, "", "scale"); r.code != exitUsage || !strings.Contains(r.err, "write: berth scale DEPLOYED_MODEL") {
+		t.Errorf("nothing named: %+v", r)
+	}
+}
+
 func TestARelativePathMeansTheSameToTheServer(t *testing.T) {
 	t.Parallel()
 	here, err := os.Getwd()

@@ -134,6 +134,9 @@ func advice(err error) string {
 	if field, missing := strings.CutPrefix(refused.Message, "Field required: "); missing && flagOf[field] != "" {
 		return " " + flagOf[field]
 	}
+	if refused.Code == "PREPAID_UNSUBSCRIBE_REQUIRED" {
+		return " End it now with --unsubscribe."
+	}
 	if refused.RetryAfter == 0 {
 		return ""
 	}

@@ -120,7 +120,7 @@ func parent(name, short string, children ...*cobra.Command) *cobra.Command {
 func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usageError{cmd, err.Error()}
+			return usageError{cmd, "wrong arguments; write: " + cmd.UseLine()}
 		}
 		return nil
 	}
