@@ -127,6 +127,15 @@ func distinct(ctx context.Context, tx Tx, m Model) error {
 
 // put inserts m, or replaces the entry that the configuration itself put there.
 func (s *Models) put(ctx context.Context, tx Tx, m Model) error {
+	if m.Kind == ModelKindAdapter { // its base may have gone while its files were read
+		base, err := tx.Models().Get(ctx, m.Base)
+		switch {
+		case CodeOf(err) == CodeNotFound || err == nil && base.Kind != ModelKindBase:
+			return noBase(m.Base, m.Name)
+		case err != nil:
+			return err
+		}
+	}
 	old, err := tx.Models().Get(ctx, m.Name)
 	switch {
 	case CodeOf(err) == CodeNotFound:
@@ -243,9 +252,13 @@ func (s *Models) baseOf(ctx context.Context, m *Model, n NewModel) (Model, error
 		return err
 	})
 	if CodeOf(err) == CodeNotFound || err == nil && (base.Kind != ModelKindBase || !base.VisibleTo(m.WorkspaceID)) {
-		return Model{}, Errorf(CodeInvalid, "The base %q of %s is not a base model of the catalogue; add it first.", n.Base, n.Name)
+		return Model{}, noBase(n.Base, n.Name)
 	}
 	return base, err
+}
+
+func noBase(base, model string) error {
+	return Errorf(CodeInvalid, "The base %q of %s is not a base model of the catalogue; add it first.", base, model)
 }
 
 func (s *Models) inspectAdapter(ctx context.Context, m *Model, n NewModel) error {

@@ -187,3 +187,23 @@ func TestWhatIsDeployable(t *testing.T) {
 		t.Errorf("base: %v", got)
 	}
 }
+
+// Files are read outside of the transaction; their base may go meanwhile.
+func TestAnAdapterNeedsItsBaseToTheEnd(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 4)
+	h.models.Files = slow{shelf{}, func() { must(t, second(h.models.Delete(h.owner(), "deep"))) }}
+	err := second(h.models.Add(h.owner(), berth.NewModel{Name: "tuned", Base: "deep", Adapter: "f"}))
+	refused(t, err, berth.CodeInvalid, "not a base model")
+}
+
+// slow are files during whose reading something happens.
+type slow struct {
+	berth.ModelFiles
+	meanwhile func()
+}
+
+func (s slow) InspectAdapter(ctx context.Context, path string, base berth.ModelFile) (berth.ModelFile, error) {
+	s.meanwhile()
+	return s.ModelFiles.InspectAdapter(ctx, path, base)
+}
