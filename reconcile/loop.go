@@ -237,13 +237,14 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 	if err := l.takeAll(ctx, steps); err != nil {
 		return time.Time{}, err
 	}
-	if l.dirty || !l.first {
+	looked := l.first || len(l.backlog) == 0
+	if looked && (l.dirty || !l.first) { // before, nobody is served
 		if err := l.opt.Publish(ctx); err != nil {
 			return time.Time{}, err
 		}
 		l.dirty = false
 	}
-	if !l.first && len(l.backlog) == 0 {
+	if looked && !l.first {
 		l.first = true
 		close(l.looked)
 	}

@@ -53,7 +53,11 @@ func (l *Loop) look(ctx context.Context) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	due := l.agenda.take(l.opt.Now(), lookAtOnce-backlogAtLeast)
+	most := lookAtOnce - backlogAtLeast
+	if !l.first {
+		most = backlogAtLeast // clients wait for the end of the first round
+	}
+	due := l.agenda.take(l.opt.Now(), most)
 	n := min(len(l.backlog), lookAtOnce-len(due))
 	due = append(due, l.backlog[:n]...)
 	l.backlog = l.backlog[n:]
