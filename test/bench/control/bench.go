@@ -405,6 +405,10 @@ func (b *bench) startAgain(ctx context.Context) error {
 		return err
 	}
 	opened := time.Since(begin)
+	if err := b.awaitReady(ctx); err != nil {
+		return err
+	}
+	answers := time.Since(begin)
 	all := int64(b.deployments + b.processes)
 	// The bench buys meanwhile; what it buys waits its turn and counts as ready, too.
 	var creates []time.Duration
@@ -419,8 +423,30 @@ func (b *bench) startAgain(ctx context.Context) error {
 		}
 	}
 	b.is("start of Berth on this data", "", seconds(opened), "")
+	b.is("until it answers", "", seconds(answers), "once it has compared all that is stored with what runs")
 	b.is(fmt.Sprintf("until %d engines are ready", all+int64(len(creates))), "", seconds(time.Since(begin)), "")
 	b.took("reconcile pass meanwhile", "100 ms", b.passes.took(func(p pass) bool { return p.owners > 0 }), "")
 	b.took("create meanwhile", "100 ms", creates, ", one at a time")
 	return nil
+}
+
+// awaitReady returns when the server takes requests.
+func (b *bench) awaitReady(ctx context.Context) error {
+	for {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.server.BaseURL+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		answer, err := b.server.HTTP.Do(r)
+		if err != nil {
+			return err
+		}
+		answer.Body.Close()
+		if answer.StatusCode == http.StatusOK {
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
