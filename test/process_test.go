@@ -250,7 +250,7 @@ func TestServeRefusesConfigurationsThatCannotBeMeant(t *testing.T) {
 			[]string{"--port", "1"}, "unknown flag: --port", 2,
 		},
 		"an argument": {
-			[]string{"now"}, "now", 2,
+			[]string{"now"}, "berth serve [flags]", 2,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
