@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -45,7 +47,8 @@ func BenchmarkStreamAlone(b *testing.B) { benchmarkAlone(b, chat(words, `"stream
 func benchmarkAlone(b *testing.B, body string) {
 	h := open(b, plan{})
 	h.logger = slog.New(slog.DiscardHandler)
-	h.Gateway.client = &http.Client{Transport: inMemory{instant()}}
+	h.Gateway.engines = newEngines(func(context.Context, string, string) (net.Conn, error) { return newInMemory(), nil })
+	defer h.Gateway.engines.close()
 	serve := h.serve(openAI{})
 	r := httptest.NewRequest(http.MethodPost, chatPath, nil)
 	r.Header.Set("Authorization", "Bearer "+keyText)
@@ -61,15 +64,43 @@ func benchmarkAlone(b *testing.B, body string) {
 	}
 }
 
-// inMemory calls a handler instead of a server.
-type inMemory struct{ handler http.Handler }
-
-func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
-	defer r.Body.Close()
-	w := httptest.NewRecorder()
-	m.handler.ServeHTTP(w, r)
-	return w.Result(), nil
+// inMemory is a connection to an engine that has its answers ready and takes every write
+// as one request.
+type inMemory struct {
+	net.Conn
+	plain, stream []byte
+	left          []byte
 }
+
+func newInMemory() *inMemory {
+	m := &inMemory{}
+	for _, to := range []*[]byte{&m.plain, &m.stream} {
+		w := httptest.NewRecorder()
+		body := `{}`
+		if to == &m.stream {
+			body = `{"stream":true}`
+		}
+		instant().ServeHTTP(w, httptest.NewRequest(http.MethodPost, chatPath, strings.NewReader(body)))
+		*to = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%s", w.Body.Len(), w.Body)
+	}
+	return m
+}
+
+func (m *inMemory) Write(p []byte) (int, error) {
+	m.left = m.plain
+	if bytes.Contains(p, []byte(`"stream":true`)) {
+		m.left = m.stream
+	}
+	return len(p), nil
+}
+
+func (m *inMemory) Read(p []byte) (int, error) {
+	n := copy(p, m.left)
+	m.left = m.left[n:]
+	return n, nil
+}
+
+func (m *inMemory) Close() error { return nil }
 
 // instant is an engine that answers 32 tokens at once, from memory.
 func instant() http.Handler {

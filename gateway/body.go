@@ -14,7 +14,6 @@ import (
 const (
 	firstBodyBytes  = 4 << 10
 	pooledBodyBytes = 64 << 10 // larger buffers are left to the collector
-	freshBodyBytes  = 64 << 10 // larger bodies go to engines from a buffer that is used again
 )
 
 // bodies hands out buffers for request bodies, within a bound for each and for all of
@@ -31,7 +30,6 @@ type body struct {
 	users atomic.Int32
 	held  int64 // counted in owner.held
 	owner *bodies
-	fresh bool // nobody had it before and nobody gets it afterwards
 }
 
 // take returns an empty buffer with one user.
@@ -44,23 +42,6 @@ func (b *bodies) take() *body {
 	return buffer
 }
 
-// takeFor returns an empty buffer for size bytes that go to an engine, with one user.
-// One that is not large is fresh: see [body.reader].
-func (b *bodies) takeFor(size int64) (*body, error) {
-	var buffer *body
-	if size <= freshBodyBytes {
-		buffer = &body{owner: b, fresh: true}
-		buffer.users.Store(1)
-	} else {
-		buffer = b.take()
-	}
-	if err := buffer.grow(size); err != nil {
-		buffer.free()
-		return nil, err
-	}
-	return buffer, nil
-}
-
 func (b *body) retain() { b.users.Add(1) }
 
 // free ends one use; the last one gives the buffer back.
@@ -70,7 +51,7 @@ func (b *body) free() {
 	}
 	b.owner.held.Add(-b.held)
 	b.held = 0
-	if !b.fresh && cap(b.bytes) <= pooledBodyBytes {
+	if cap(b.bytes) <= pooledBodyBytes {
 		b.bytes = b.bytes[:0]
 		b.owner.pool.Put(b)
 	}
@@ -139,21 +120,8 @@ func (b *body) grow(size int64) error {
 	return nil
 }
 
-// reader returns a reading of the body by an HTTP client, which may go on for a moment
-// after the answer has come.
-//
-// net/http writes header and body at once only if it knows the reader to be in memory,
-// which it knows of its own ones; before any other body it sends the header by itself.
-// Its own do not tell when they are closed, so a buffer that is read like this must not
-// be used again: the collector sees when the client is done with it.
-func (b *body) reader() io.ReadCloser {
-	if b.fresh {
-		return io.NopCloser(bytes.NewReader(b.bytes))
-	}
-	return b.upload()
-}
-
-// upload is a reading whose end is seen: the buffer stays until it is closed.
+// upload is a reading by net/http, which may go on for a moment after the answer has
+// come: the buffer stays until it is closed.
 type upload struct {
 	bytes.Reader
 	body   *body
@@ -173,3 +141,6 @@ func (u *upload) Close() error {
 	}
 	return nil
 }
+
+// again is another reading of the same body.
+func (b *body) again() (io.ReadCloser, error) { return b.upload(), nil }

@@ -169,10 +169,10 @@ func TestCallsGoOutInOnePiece(t *testing.T) {
 		_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"ok"},"finish_reason":"stop"}]}`)
 	})})
 	var writes atomic.Int64
-	h.Gateway.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	h.Gateway.engines = newEngines(func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		return countedWrites{conn, &writes}, err
-	}
+	})
 	for _, size := range []int{100, 3000, 50_000, 100_000} {
 		writes.Store(0)
 		if got := h.post(t, chatPath, chat(strings.Repeat("x", size))); got.status != 200 {

@@ -77,20 +77,16 @@ func (g *Gateway) enter(c *call, tried []string, cut func()) error {
 
 // send makes one attempt. A refused connection is returned as it is, for another try.
 func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
-	buffer, err := g.bodies.takeFor(int64(len(c.body.bytes)) + oursBytes)
-	if err != nil {
+	buffer := g.bodies.take()
+	defer buffer.free()
+	if err := buffer.grow(int64(len(c.body.bytes)) + oursBytes); err != nil {
 		return nil, err
 	}
-	defer buffer.free()
 	ours := g.engine(c.target.Engine).Fields(c.request.engineCall(c.target, c.class))
 	buffer.bytes = appendEngineBody(buffer.bytes, &c.request, ours)
 
-	request, err := newEngineRequest(ctx, c.target, buffer)
-	if err != nil {
-		return nil, fail(problemInternal).because(err).ending(berth.EndEngineFailed)
-	}
 	c.taken = true
-	response, err := g.client.Do(request)
+	response, err := g.engines.post(ctx, chatURL(c.target.URL), c.target.Key, buffer)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil, err
@@ -101,25 +97,6 @@ func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
 		return nil, engineRefusal(response)
 	}
 	return response, nil
-}
-
-func newEngineRequest(ctx context.Context, target berth.Target, b *body) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, chatURL(target.URL), nil)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	if target.Key != "" {
-		request.Header.Set("Authorization", "Bearer "+target.Key)
-	}
-	// Engines close kept connections without a word (llama.cpp after every stream: one
-	// call in ten met it). With this key, which is not sent, the client repeats a call on
-	// another connection if a used one turns out to be closed before it answers.
-	request.Header["Idempotency-Key"] = nil
-	request.ContentLength = int64(len(b.bytes))
-	request.Body = b.reader()
-	request.GetBody = func() (io.ReadCloser, error) { return b.reader(), nil }
-	return request, nil
 }
 
 // chatURL: an engine's URL has no path; one with a path is the base URL of an endpoint

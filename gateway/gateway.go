@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -59,7 +58,6 @@ type Options struct {
 	Meter  Meter
 	Now    func() time.Time
 	NewID  func(prefix string) string
-	Client *http.Client // towards engines; nil: one that keeps connections
 	// WorkspaceDomain is the domain below which host names begin with a workspace's id;
 	// "": none does.
 	WorkspaceDomain string
@@ -69,15 +67,15 @@ type Options struct {
 
 // Gateway serves inference. It is safe for concurrent use.
 type Gateway struct {
-	hash   func(string) berth.KeyHash
-	engine func(string) Dialect
-	meter  Meter
-	now    func() time.Time
-	newID  func(string) string
-	client *http.Client
-	domain string
-	bounds Bounds
-	logger *slog.Logger
+	hash    func(string) berth.KeyHash
+	engine  func(string) Dialect
+	meter   Meter
+	now     func() time.Time
+	newID   func(string) string
+	engines *engines
+	domain  string
+	bounds  Bounds
+	logger  *slog.Logger
 
 	snapshot atomic.Pointer[berth.Snapshot]
 	table    table
@@ -92,38 +90,13 @@ func New(o Options) *Gateway {
 	bounds := o.Bounds.withDefaults()
 	g := &Gateway{
 		hash: o.Hash, engine: o.Engine, meter: o.Meter, now: o.Now, newID: o.NewID,
-		client: o.Client, domain: o.WorkspaceDomain, bounds: bounds, logger: o.Logger,
+		engines: newEngines(nil), domain: o.WorkspaceDomain, bounds: bounds, logger: o.Logger,
 		table:  table{newLimiter: o.Limits},
 		bodies: bodies{each: bounds.Body, all: bounds.BodiesInFlight},
 		doors:  doors{most: bounds.Calls, empty: make(chan struct{})},
 	}
-	if g.client == nil {
-		g.client = newClient()
-	}
 	g.snapshot.Store(&berth.Snapshot{})
 	return g
-}
-
-const (
-	dialTimeout       = 5 * time.Second
-	idleConnections   = 4096
-	connectionsLinger = 4 * time.Second // llama.cpp and uvicorn close theirs after 5 s
-)
-
-// newClient returns a client that talks to engines directly: no proxy, no redirect, no
-// compression.
-func newClient() *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: dialTimeout, Control: berth.RefuseLinkLocal}).DialContext,
-			MaxIdleConns:        idleConnections,
-			MaxIdleConnsPerHost: idleConnections,
-			IdleConnTimeout:     connectionsLinger,
-			TLSHandshakeTimeout: dialTimeout,
-			DisableCompression:  true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 }
 
 // Swap makes s what calls are decided by, from the next call on. Calls that run are
@@ -160,7 +133,7 @@ func (g *Gateway) Close() {
 	g.closing.Store(true)
 	g.table.cut("")
 	_ = g.doors.wait(context.Background()) // cannot fail
-	g.client.CloseIdleConnections()
+	g.engines.close()
 }
 
 // The bases below which clients look for operations (api.md 1 and 10.7), the documented

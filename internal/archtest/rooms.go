@@ -25,6 +25,7 @@ var rooms = []room{
 	{"abacus", nil, "model files and nothing else"},
 	{"engine/keeper", nil, "runs beside the engine and must outlive every change of the rest"},
 	{"internal/sse", nil, "a wire format"},
+	{"internal/h1", nil, "a protocol"},
 	{"internal/archtest", nil, "reads import lists, not code"},
 
 	// Adapters: the domain's nouns in one technology each. They do not know each other.
@@ -40,7 +41,7 @@ var rooms = []room{
 	{"engine/calibrate", []string{".", "engine", "engine/keeper"}, "drives an engine as its driver says"},
 
 	// Surfaces: what clients reach.
-	{"gateway", []string{".", "api", "internal/sse"}, "limits, scheduler, journal and dialects of engines come through its own small interfaces"},
+	{"gateway", []string{".", "api", "internal/h1", "internal/sse"}, "limits, scheduler, journal and dialects of engines come through its own small interfaces"},
 	{"server", []string{".", "api"}, "maps wire to domain and back"},
 	{"cli", []string{"api"}, "a client like any other; local commands are handed in"},
 
