@@ -143,8 +143,11 @@ func (b *sale) checkPlan() error {
 		}
 		return b.checkMemory(b.d.Spec)
 	case PlanPTU:
-		if !b.model.Calibration.Known() { // derived, not asked for
-			return uncalibrated(&b.model)
+		if err := b.calibrated(); err != nil {
+			return err
+		}
+		if !b.model.Offers(PlanPTU) {
+			return Errorf(CodeInvalid, "The model %s does not exist or is not deployable", b.model.Name)
 		}
 		return b.ask.fillPTU(&b.d, &b.model, b.Reservations)
 	}
@@ -272,13 +275,17 @@ func (b *sale) choosePool(spec ResolvedSpec) error {
 // join makes the deployment a member of its pool.
 func (b *sale) join() error {
 	member := Member{PoolID: b.d.PoolID, DeploymentID: b.d.ID, Plan: b.d.Plan}
-	switch {
-	case b.d.Plan != PlanPTU:
+	if b.d.Plan != PlanPTU {
 		member.Adapter = AdapterRef{Digest: b.model.File.Digest, Path: b.model.File.Path}
-	case b.model.Calibration.Known():
-		member.LoadPPM = LoadPPM(b.d.PTU.Plus(b.d.Kept), b.model.Calibration)
-	default: // the entry lost its calibration: what was sold by it stays
-		member.LoadPPM = b.soldPPM
+		return b.tx.Pools().Join(b.ctx, member)
+	}
+	yield, err := b.yield()
+	if err != nil {
+		return err
+	}
+	member.LoadPPM = b.soldPPM // of a model that lost its calibration: what was sold by it stays
+	if yield.Known() {
+		member.LoadPPM = yield.LoadPPM(b.d.PTU.Plus(b.d.Kept))
 	}
 	return b.tx.Pools().Join(b.ctx, member)
 }
@@ -387,11 +394,17 @@ func (b *sale) needed() ([]LaneWant, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.rate(pool); err != nil {
+		return nil, err
+	}
 	demand, err := b.tx.Pools().Demand(b.ctx, pool.ID)
 	if err != nil {
 		return nil, err
 	}
-	want := pool.Lanes(demand, b.engine)
+	if err := pool.sellsOneKind(demand, b.engine); err != nil {
+		return nil, err
+	}
+	want := pool.Needs(demand, b.engine)
 	var total int64
 	for _, w := range want {
 		total += w.Replicas

@@ -333,8 +333,9 @@ func (b *sale) changePTU(to PTUCapacity) error {
 	case to.exceeds(before.PTU) && before.PTU.exceeds(to):
 		return Errorf(CodeInvalid, "All dimensions of ptu_capacity must grow or shrink together; there are input_tpm %d, output_tpm %d, thinking_output_tpm %d now.",
 			before.PTU.InputTPM, before.PTU.OutputTPM, before.PTU.ThinkingTPM)
-	case !b.model.Calibration.Known():
-		return uncalibrated(&b.model)
+	}
+	if err := b.calibrated(); err != nil {
+		return err
 	}
 	b.d.PTU = to
 	if err := b.rejoin(); err != nil {

@@ -214,10 +214,7 @@ func resolvePlan(m *Model, asked string) (Plan, error) {
 		if err != nil {
 			return "", err
 		}
-		switch {
-		case plan == PlanPTU && m.Kind == ModelKindBase && !m.Calibration.Known():
-			return "", uncalibrated(m)
-		case !m.Offers(plan):
+		if !m.Offers(plan) && (plan != PlanPTU || m.Kind != ModelKindBase) {
 			return "", undeployable
 		}
 		return plan, nil
@@ -232,11 +229,6 @@ func resolvePlan(m *Model, asked string) (Plan, error) {
 		}
 	}
 	return "", undeployable
-}
-
-// uncalibrated refuses a reservation of throughput that nobody has measured or declared.
-func uncalibrated(m *Model) error {
-	return Errorf(CodeInvalid, "The model %s is not calibrated, so no throughput of it can be reserved; declare calibration.input_tpm and calibration.output_tpm in its entry of the configuration.", m.Name)
 }
 
 // checkRange refuses a number outside [low, high]; nil passes.

@@ -11,11 +11,13 @@ type NodeUse struct {
 	Held []NamedHold
 }
 
-// NamedHold is a hold with the name of its holder: a deployment, or the model of a pool.
+// NamedHold is a hold with the name of its holder: a deployment, or the model of a pool or
+// of a calibration.
 type NamedHold struct {
-	Hold          Hold
-	DeployedModel string
-	PoolModel     string
+	Hold            Hold
+	DeployedModel   string
+	PoolModel       string
+	CalibratedModel string
 }
 
 // Nodes returns every node and its holds. Needs [RoleOwner].
@@ -51,13 +53,20 @@ func namedHolds(ctx context.Context, tx Tx) (map[string][]NamedHold, error) {
 	held := map[string][]NamedHold{}
 	for _, h := range holds {
 		named := NamedHold{Hold: h}
-		if h.PoolID != "" {
+		switch {
+		case h.PoolID != "":
 			pool, err := tx.Pools().Get(ctx, h.PoolID)
 			if err != nil {
 				return nil, err
 			}
 			named.PoolModel = pool.ModelName
-		} else {
+		case h.CalibrationID != "":
+			m, err := tx.Calibrations().Get(ctx, h.CalibrationID)
+			if err != nil {
+				return nil, err
+			}
+			named.CalibratedModel = m.ModelName
+		default:
 			d, err := tx.Deployments().Get(ctx, h.DeploymentID)
 			if err != nil {
 				return nil, err

@@ -43,11 +43,13 @@ type Model struct {
 	RemoteName  string // endpoints: the model's name there; "" means Name
 	SealedKey   []byte // endpoints: the key, encrypted at rest; nil for none
 	Plans       []Plan
+	// PlansByKind marks plans that nobody chose: ptu comes to them with a calibration.
+	PlansByKind bool
 	// Specs are the specs the model may be deployed on; a zero field of an override
 	// means units × spec. Ordered, because the first is the default.
 	Specs       []SpecOverride
 	Pool        PoolPolicy
-	Calibration Calibration
+	Calibration Calibration // declared; what was measured is a [Measurement]
 	Thinking    Thinking
 	// ContextLength is the largest number of tokens, prompt and answer together, that
 	// a sequence may have: the entry's value or the file's.
@@ -93,18 +95,6 @@ type PoolPolicy struct {
 	Min  int    // replicas of the lane that serves the base; 0 counts as 1
 	Max  int    // replicas of the whole pool; 0: whatever fits
 }
-
-// Calibration is what one replica of the pool carries, both dimensions at the same
-// time, in tokens per minute. The zero value means: never calibrated.
-type Calibration struct {
-	InputTPM  int64
-	OutputTPM int64
-	// Declared marks figures written in the configuration instead of measured.
-	Declared bool
-}
-
-// Known reports whether there are figures.
-func (c Calibration) Known() bool { return c.InputTPM > 0 && c.OutputTPM > 0 }
 
 // Offers reports whether the model may be deployed under plan.
 func (m *Model) Offers(plan Plan) bool { return slices.Contains(m.Plans, plan) }

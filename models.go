@@ -136,6 +136,9 @@ func (s *Models) put(ctx context.Context, tx Tx, m Model) error {
 			return err
 		}
 	}
+	if err := m.recall(ctx, tx); err != nil {
+		return err
+	}
 	old, err := tx.Models().Get(ctx, m.Name)
 	switch {
 	case CodeOf(err) == CodeNotFound:
@@ -192,11 +195,29 @@ func (m *Model) asBase() {
 	m.Kind = ModelKindBase
 	defaultTo(&m.Engine, EngineLlamaCpp)
 	if m.Plans == nil {
-		m.Plans = []Plan{PlanMU}
+		m.Plans, m.PlansByKind = []Plan{PlanMU}, true
 		if m.Calibration.Known() {
 			m.Plans = append(m.Plans, PlanPTU)
 		}
 	}
+}
+
+// calibrated adds ptu to the plans of a model whose plans nobody chose.
+func (m *Model) calibrated() {
+	if m.PlansByKind && !m.Offers(PlanPTU) {
+		m.Plans = append(m.Plans, PlanPTU)
+	}
+}
+
+// recall adds what calibrations of the model have found to its entry.
+func (m *Model) recall(ctx context.Context, tx Tx) error {
+	all, err := tx.Calibrations().List(ctx, m.Name)
+	for i := range all {
+		if f := &all[i].Found; all[i].Engine == m.Engine && f.Applies(m.File.Digest, f.Spec) {
+			m.calibrated()
+		}
+	}
+	return err
 }
 
 // onBase fills what adapters have of their base.
@@ -385,12 +406,35 @@ func (s *Models) Delete(ctx context.Context, name string) (Model, error) {
 		if err := unused(ctx, tx, m); err != nil {
 			return "", err
 		}
+		if err := forgetCalibrations(ctx, tx, name); err != nil {
+			return "", err
+		}
 		return name, tx.Models().Delete(ctx, name)
 	})
 	if err != nil {
 		return Model{}, err
 	}
 	return m, s.Shelf.Remove(m.File)
+}
+
+// forgetCalibrations removes what was measured of a model, which nothing may be measuring.
+func forgetCalibrations(ctx context.Context, tx Tx, model string) error {
+	all, err := tx.Calibrations().List(ctx, model)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.Status == CalibrationRunning {
+			return Errorf(CodeConflict, "The model %s is being calibrated; wait until that has ended.", model)
+		}
+		if err := tx.Nodes().Release(ctx, m.ID); err != nil {
+			return err
+		}
+		if err := tx.Calibrations().Delete(ctx, m.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func unused(ctx context.Context, tx Tx, m Model) error {

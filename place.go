@@ -38,15 +38,16 @@ const (
 )
 
 // Hold is hardware taken by one replica, from its purchase until the replica is
-// measured gone.
+// measured gone, or by a calibration.
 type Hold struct {
-	ID           string // hold_ + UUIDv7
-	NodeID       string
-	ReplicaID    string
-	DeploymentID string // "" when a pool holds it
-	PoolID       string
-	Held         Resources
-	GPUs         []string
+	ID            string // hold_ + UUIDv7
+	NodeID        string
+	ReplicaID     string // "" when a calibration holds it
+	DeploymentID  string // "" when a pool or a calibration holds it
+	PoolID        string
+	CalibrationID string
+	Held          Resources
+	GPUs          []string
 }
 
 // Placement is the node chosen for one replica.
@@ -148,12 +149,13 @@ func shortageOf(nodes []Node, spec ResolvedSpec, count int64) *Shortage {
 		spec.Name, count*spec.UnitsPerReplica, count, amount(spec.Replica), dimension, max(0, amount(free)), amount(total))}
 }
 
-// Holder is somebody who holds hardware: a pool, a deployment, or without a name those
-// whose names are not to be shown.
+// Holder is somebody who holds hardware: a pool, a deployment, a calibration, or without a
+// name those whose names are not to be shown.
 type Holder struct {
-	PoolModel     string
-	DeployedModel string
-	Held          Resources
+	PoolModel       string
+	DeployedModel   string
+	CalibratedModel string
+	Held            Resources
 }
 
 func (h *Holder) name() string {
@@ -162,6 +164,8 @@ func (h *Holder) name() string {
 		return "pool of " + h.PoolModel
 	case h.DeployedModel != "":
 		return h.DeployedModel
+	case h.CalibratedModel != "":
+		return "calibration of " + h.CalibratedModel
 	}
 	return "another workspace"
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -21,7 +22,13 @@ type Pool struct {
 	// IdleSince is when the last member left; the pool ends 60 s later.
 	IdleSince time.Time
 	// GrewAt is when the reconciler last tried to make up for replicas that were given up.
-	GrewAt    time.Time
+	GrewAt time.Time
+	// GrownBase and GrownLoRA are the replicas that the lanes for the base and for adapters
+	// have grown to because calls queued; 0: none beyond what members need. A mixed lane
+	// goes by GrownBase.
+	GrownBase, GrownLoRA int64
+	// RatedBy is the yield by which the loads of the members were written last.
+	RatedBy   string
 	CreatedAt time.Time
 }
 
@@ -40,23 +47,9 @@ type Member struct {
 	PoolID       string
 	DeploymentID string
 	Plan         Plan
-	// Load is the sold share of one replica in millionths, by calibration, the larger
-	// of input and output; 0 for lora.
+	// LoadPPM is the sold share of one replica in millionths ([Yield.LoadPPM]); 0 for lora.
 	LoadPPM int64
 	Adapter AdapterRef // lora
-}
-
-// SoldShare is the largest part of the calibrated throughput that is sold, in
-// millionths (design 2).
-const SoldShare = 900_000
-
-// LoadPPM returns the share of one calibrated replica that c reserves, in millionths
-// rounded up. Thinking tokens are output to an engine.
-func LoadPPM(c PTUCapacity, cal Calibration) int64 {
-	share := func(tpm, capacity int64) int64 {
-		return (tpm*1_000_000 + capacity - 1) / capacity
-	}
-	return max(share(c.InputTPM, cal.InputTPM), share(c.OutputTPM+c.ThinkingTPM, cal.OutputTPM))
 }
 
 // LaneWant is what a lane of a pool should look like.
@@ -105,9 +98,38 @@ func DistinctAdapters(all []AdapterRef) []AdapterRef {
 	return slices.CompactFunc(all, func(a, b AdapterRef) bool { return a.Digest == b.Digest })
 }
 
-// Lanes returns the lanes that are needed: enough replicas for what was sold (design 2),
-// one for adapters, none when there is no member for them.
+// Lanes returns the lanes that there should be: what is needed, and what the pool has
+// grown to beyond it while calls queued, within its Max.
 func (p *Pool) Lanes(d Demand, engine EngineTraits) []LaneWant {
+	want := p.Needs(d, engine)
+	room := int64(math.MaxInt64)
+	if p.Max > 0 {
+		room = int64(p.Max)
+		for _, w := range want {
+			room -= w.Replicas
+		}
+	}
+	for i := range want {
+		w := &want[i]
+		more := min(p.grown(w.Lane)-w.Replicas, room)
+		if more > 0 {
+			w.Replicas, room = w.Replicas+more, room-more
+		}
+	}
+	return want
+}
+
+// grown is how many replicas a lane has grown to.
+func (p *Pool) grown(lane Lane) int64 {
+	if lane == LaneLoRA {
+		return p.GrownLoRA
+	}
+	return p.GrownBase
+}
+
+// Needs returns the lanes that are needed: enough replicas for what was sold (design 2),
+// one for adapters, none when there is no member for them.
+func (p *Pool) Needs(d Demand, engine EngineTraits) []LaneWant {
 	base := max(int64(p.Min), 1, (d.SoldPPM+SoldShare-1)/SoldShare)
 	if engine.MixedAdapters {
 		if d.Members() == 0 {

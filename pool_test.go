@@ -111,7 +111,7 @@ func TestLoadIsTheLargerShareRoundedUp(t *testing.T) {
 		1_000_000: {InputTPM: 1, OutputTPM: 30_000, ThinkingTPM: 30_000},
 		500_000:   {InputTPM: 300_000, OutputTPM: 1},
 	} {
-		if got := berth.LoadPPM(c, cal); got != want {
+		if got := (berth.Yield{Declared: cal}).LoadPPM(c); got != want {
 			t.Errorf("%+v: got %d, want %d", c, got, want)
 		}
 	}

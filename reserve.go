@@ -583,8 +583,8 @@ func (d *Deployment) sumUp(instances []CapacityInstance) {
 
 // grow sells what the instances are to have together; i gets its part when it is there.
 func (r *reservation) grow(i *CapacityInstance, reason string) error {
-	if !r.model.Calibration.Known() {
-		return uncalibrated(&r.model)
+	if err := r.calibrated(); err != nil {
+		return err
 	}
 	if err := r.save(i); err != nil {
 		return err

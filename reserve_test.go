@@ -866,7 +866,7 @@ func (c chaos) check(t *rapid.T) {
 		if load > held*berth.SoldShare {
 			t.Fatalf("%d ppm are sold of %d replicas", load, held)
 		}
-		if d.Status.Callable() && load < berth.LoadPPM(d.PTU.Plus(d.Kept), berth.Calibration{InputTPM: 600_000, OutputTPM: 60_000}) {
+		if d.Status.Callable() && load < (berth.Yield{Declared: berth.Calibration{InputTPM: 600_000, OutputTPM: 60_000}}).LoadPPM(d.PTU.Plus(d.Kept)) {
 			t.Fatalf("%+v are served with a place of %d ppm", d.PTU, load)
 		}
 	}

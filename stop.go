@@ -59,8 +59,10 @@ func (b *sale) start() error {
 	if err := b.dropFailed(); err != nil {
 		return err
 	}
-	if b.d.Plan == PlanPTU && !b.model.Calibration.Known() {
-		return uncalibrated(&b.model)
+	if b.d.Plan == PlanPTU {
+		if err := b.calibrated(); err != nil {
+			return err
+		}
 	}
 	if b.d.Plan.Pooled() {
 		if err := b.rejoin(); err != nil {

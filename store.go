@@ -29,6 +29,7 @@ type Tx interface {
 	Deployments() DeploymentStore
 	Capacities() CapacityStore
 	Pools() PoolStore
+	Calibrations() CalibrationStore
 	Replicas() ReplicaStore
 	Events() EventStore
 	Receipts() ReceiptStore
@@ -102,7 +103,8 @@ type NodeStore interface {
 	// Holds returns every hold, of which there is one for each local replica: for people
 	// who look, not for purchases.
 	Holds(ctx context.Context) ([]Hold, error)
-	HoldOf(ctx context.Context, replicaID string) (Hold, error)
+	// HoldOf returns the hold of a replica, or of a calibration.
+	HoldOf(ctx context.Context, id string) (Hold, error)
 	// HeldGPUs returns the ids of the accelerators that are taken, by node.
 	HeldGPUs(ctx context.Context) (map[string][]string, error)
 	// Holders sums the holds by who has them, as a workspace may see it: every pool and
@@ -110,9 +112,9 @@ type NodeStore interface {
 	Holders(ctx context.Context, workspaceID string) ([]Holder, error)
 	// HeldBy sums what the deployments of a workspace hold; pools do not count.
 	HeldBy(ctx context.Context, workspaceID string) (Resources, error)
-	// Release removes the hold of a replica and takes it from what is held of the node; a
-	// replica without one is no error.
-	Release(ctx context.Context, replicaID string) error
+	// Release removes the hold of a replica, or of a calibration, and takes it from what is
+	// held of the node; one without is no error.
+	Release(ctx context.Context, id string) error
 }
 
 // DeploymentFilter selects and pages deployments, newest first.

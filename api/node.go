@@ -19,10 +19,12 @@ type Accelerator struct {
 	MemoryBytes int64  `json:"memory_bytes"`   // 0: unknown
 }
 
-// Hold is hardware that one replica takes, for a deployment or for a pool.
+// Hold is hardware that one replica takes, for a deployment or for a pool, or that a
+// calibration does.
 type Hold struct {
 	DeployedModel string `json:"deployed_model,omitempty"`
-	Pool          string `json:"pool,omitempty"` // the model whose pool it is
+	Pool          string `json:"pool,omitempty"`        // the model whose pool it is
+	Calibration   string `json:"calibration,omitempty"` // the model that is being calibrated
 	Replica       string `json:"replica"`
 	Hardware
 }

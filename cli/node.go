@@ -74,10 +74,13 @@ func kinds(n api.Node) string {
 
 // holder names who holds: a deployment, or the pool of a model.
 func holder(h api.Hold) string {
-	if h.DeployedModel == "" {
-		return "pool of " + h.Pool
+	switch {
+	case h.DeployedModel != "":
+		return h.DeployedModel
+	case h.Calibration != "":
+		return "calibration of " + h.Calibration
 	}
-	return h.DeployedModel
+	return "pool of " + h.Pool
 }
 
 func without(h, taken api.Hardware) api.Hardware {

@@ -481,7 +481,7 @@ func (l *ledger) oversold() string {
 		if i < 0 {
 			return "a member that is no deployment"
 		}
-		if d := l.deployments[i]; d.Plan == berth.PlanPTU && m.LoadPPM != berth.LoadPPM(d.PTU.Plus(d.Kept), berth.Calibration{InputTPM: 600_000, OutputTPM: 60_000}) {
+		if d := l.deployments[i]; d.Plan == berth.PlanPTU && m.LoadPPM != (berth.Yield{Declared: berth.Calibration{InputTPM: 600_000, OutputTPM: 60_000}}).LoadPPM(d.PTU.Plus(d.Kept)) {
 			return fmt.Sprintf("%s has a load of %d for %+v and %+v", d.ID, m.LoadPPM, d.PTU, d.Kept)
 		}
 	}

@@ -225,7 +225,7 @@ func (p *planner) drained(r *berth.Replica, running bool) {
 // pool brings a pool's lanes towards what its members need.
 func (p *planner) pool(pool *berth.Pool) {
 	members, replicas := p.members[pool.ID], p.owned[pool.ID]
-	want := p.sharesOf(pool).want
+	want := p.sharesOf(pool).lanes
 	superfluous := map[string]bool{}
 	switch lingers := p.Now.Before(pool.IdleSince.Add(berth.PoolLinger)); {
 	case len(members) == 0 && pool.IdleSince.IsZero():

@@ -97,7 +97,8 @@ func (p *planner) lane(d *berth.Deployment) strength {
 // shares is what the members of a pool have in common in one pass.
 type shares struct {
 	members    map[string]berth.Member   // by deployment
-	want, owed []berth.LaneWant          // of all; of those that are served already
+	want, owed []berth.LaneWant          // needed by all; by those that are served already
+	lanes      []berth.LaneWant          // what there should be: also what the pool has grown to
 	strengths  map[berth.Member]strength // by plan and adapter
 }
 
@@ -115,7 +116,8 @@ func (p *planner) sharesOf(pool *berth.Pool) *shares {
 			served = append(served, m)
 		}
 	}
-	s.want, s.owed = pool.Lanes(berth.DemandOf(all), engine), pool.Lanes(berth.DemandOf(served), engine)
+	s.want, s.owed = pool.Needs(berth.DemandOf(all), engine), pool.Needs(berth.DemandOf(served), engine)
+	s.lanes = pool.Lanes(berth.DemandOf(all), engine)
 	p.shared[pool.ID] = s
 	return s
 }

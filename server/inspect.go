@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -87,7 +88,8 @@ func (s *Server) listNodes(ctx context.Context, _ *http.Request) (any, error) {
 		node.Hardware = hardware(n.Node.Total, ids)
 		for _, h := range n.Held {
 			node.Held = append(node.Held, api.Hold{
-				DeployedModel: h.DeployedModel, Pool: h.PoolModel, Replica: h.Hold.ReplicaID, Hardware: hardware(h.Hold.Held, h.Hold.GPUs),
+				DeployedModel: h.DeployedModel, Pool: h.PoolModel, Calibration: h.CalibratedModel, Replica: cmp.Or(h.Hold.ReplicaID, h.Hold.CalibrationID),
+				Hardware: hardware(h.Hold.Held, h.Hold.GPUs),
 			})
 		}
 		out.Nodes = append(out.Nodes, node)

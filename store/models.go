@@ -20,6 +20,7 @@ var modelTable = newTable("models", "model", func(m *berth.Model) []column {
 		{"remote_name", &m.RemoteName},
 		{"sealed_key", &m.SealedKey},
 		{"plans", document{&m.Plans}},
+		{"plans_by_kind", &m.PlansByKind},
 		{"specs", document{&m.Specs}},
 		{"pool_spec", &m.Pool.Spec},
 		{"pool_min", &m.Pool.Min},

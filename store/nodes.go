@@ -32,9 +32,10 @@ var holdTable = newTable("holds", "hold", func(h *berth.Hold) []column {
 	return []column{
 		{"id", &h.ID},
 		{"node_id", &h.NodeID},
-		{"replica_id", &h.ReplicaID},
+		{"replica_id", reference{&h.ReplicaID}},
 		{"deployment_id", reference{&h.DeploymentID}},
 		{"pool_id", reference{&h.PoolID}},
+		{"calibration_id", reference{&h.CalibrationID}},
 		{"threads", &h.Held.Threads},
 		{"memory_bytes", &h.Held.MemoryBytes},
 		{"accelerators", &h.Held.Accelerators},
@@ -107,8 +108,8 @@ func (s nodes) HeldBy(ctx context.Context, workspaceID string) (berth.Resources,
 	return r, read(holdTable.noun, err)
 }
 
-func (s nodes) HoldOf(ctx context.Context, replicaID string) (berth.Hold, error) {
-	return holdTable.one(ctx, s.tx, "WHERE replica_id = ?", replicaID)
+func (s nodes) HoldOf(ctx context.Context, id string) (berth.Hold, error) {
+	return holdTable.one(ctx, s.tx, "WHERE replica_id = ? OR calibration_id = ?", id, id)
 }
 
 func (s nodes) HeldGPUs(ctx context.Context) (map[string][]string, error) {
@@ -120,26 +121,27 @@ func (s nodes) HeldGPUs(ctx context.Context) (map[string][]string, error) {
 	return held, err
 }
 
-const holdersSQL = `SELECT COALESCE(p.model_name, ''), COALESCE(d.deployed_model, ''),
+const holdersSQL = `SELECT COALESCE(p.model_name, ''), COALESCE(d.deployed_model, ''), COALESCE(c.model_name, ''),
 	SUM(h.threads), SUM(h.memory_bytes), SUM(h.accelerators)
 	FROM holds h LEFT JOIN pools p ON p.id = h.pool_id LEFT JOIN deployments d ON d.id = h.deployment_id AND d.workspace_id = ?
-	GROUP BY 1, 2`
+	LEFT JOIN calibrations c ON c.id = h.calibration_id
+	GROUP BY 1, 2, 3`
 
 func (s nodes) Holders(ctx context.Context, workspaceID string) ([]berth.Holder, error) {
 	var list []berth.Holder
 	err := s.tx.each(ctx, func(rows *sql.Rows) error {
 		var h berth.Holder
-		err := rows.Scan(&h.PoolModel, &h.DeployedModel, &h.Held.Threads, &h.Held.MemoryBytes, &h.Held.Accelerators)
+		err := rows.Scan(&h.PoolModel, &h.DeployedModel, &h.CalibratedModel, &h.Held.Threads, &h.Held.MemoryBytes, &h.Held.Accelerators)
 		list = append(list, h)
 		return err
 	}, holdersSQL, workspaceID)
 	return list, read(holdTable.noun, err)
 }
 
-func (s nodes) Release(ctx context.Context, replicaID string) error {
+func (s nodes) Release(ctx context.Context, id string) error {
 	var node string
 	var held berth.Resources
-	err := s.tx.queryRow(ctx, "DELETE FROM holds WHERE replica_id = ? RETURNING node_id, threads, memory_bytes, accelerators", replicaID).
+	err := s.tx.queryRow(ctx, "DELETE FROM holds WHERE replica_id = ? OR calibration_id = ? RETURNING node_id, threads, memory_bytes, accelerators", id, id).
 		Scan(&node, &held.Threads, &held.MemoryBytes, &held.Accelerators)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil

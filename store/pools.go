@@ -21,6 +21,9 @@ var poolTable = newTable("pools", "pool", func(p *berth.Pool) []column {
 		{"min", &p.Min},
 		{"idle_since", instant{&p.IdleSince}},
 		{"grew_at", instant{&p.GrewAt}},
+		{"grown_base", &p.GrownBase},
+		{"grown_lora", &p.GrownLoRA},
+		{"rated_by", &p.RatedBy},
 		{"created_at", instant{&p.CreatedAt}},
 	}
 })

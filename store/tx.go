@@ -17,20 +17,21 @@ type tx struct {
 	changes map[berth.Ref]bool // written so far
 }
 
-func (t *tx) Accounts() berth.AccountStore       { return accounts{t} }
-func (t *tx) Keys() berth.KeyStore               { return keys{t} }
-func (t *tx) Models() berth.ModelStore           { return models{t} }
-func (t *tx) Nodes() berth.NodeStore             { return nodes{t} }
-func (t *tx) Deployments() berth.DeploymentStore { return deployments{t} }
-func (t *tx) Capacities() berth.CapacityStore    { return capacities{t} }
-func (t *tx) Pools() berth.PoolStore             { return pools{t} }
-func (t *tx) Replicas() berth.ReplicaStore       { return replicas{t} }
-func (t *tx) Events() berth.EventStore           { return events{t} }
-func (t *tx) Receipts() berth.ReceiptStore       { return receipts{t} }
-func (t *tx) Usage() berth.UsageStore            { return usage{t} }
-func (t *tx) Uploads() berth.UploadStore         { return uploads{t} }
-func (t *tx) Imports() berth.ImportJobStore      { return imports{t} }
-func (t *tx) FineTunes() berth.FineTuneStore     { return fineTunes{t} }
+func (t *tx) Accounts() berth.AccountStore         { return accounts{t} }
+func (t *tx) Keys() berth.KeyStore                 { return keys{t} }
+func (t *tx) Models() berth.ModelStore             { return models{t} }
+func (t *tx) Nodes() berth.NodeStore               { return nodes{t} }
+func (t *tx) Deployments() berth.DeploymentStore   { return deployments{t} }
+func (t *tx) Capacities() berth.CapacityStore      { return capacities{t} }
+func (t *tx) Pools() berth.PoolStore               { return pools{t} }
+func (t *tx) Calibrations() berth.CalibrationStore { return calibrations{t} }
+func (t *tx) Replicas() berth.ReplicaStore         { return replicas{t} }
+func (t *tx) Events() berth.EventStore             { return events{t} }
+func (t *tx) Receipts() berth.ReceiptStore         { return receipts{t} }
+func (t *tx) Usage() berth.UsageStore              { return usage{t} }
+func (t *tx) Uploads() berth.UploadStore           { return uploads{t} }
+func (t *tx) Imports() berth.ImportJobStore        { return imports{t} }
+func (t *tx) FineTunes() berth.FineTuneStore       { return fineTunes{t} }
 
 func (t *tx) Route(ctx context.Context) (int64, error) {
 	if t.version > 0 {

@@ -78,6 +78,7 @@ var capacity = []promise{
 			}
 			pool, perr := tx.Pools().Get(ctx, poolID)
 			pool.ModelName = "shared"
+			holds = append(holds, berth.Hold{ID: "f", NodeID: nodeID, CalibrationID: calibrationID, Held: berth.Resources{Threads: 32}})
 			return first(err, perr, tx.Pools().Update(ctx, pool), tx.Nodes().Hold(ctx, map[string]int64{nodeID: nodeVersion}, holds))
 		})
 		gpus := view(s, func(tx berth.Tx) (map[string][]string, error) { return tx.Nodes().HeldGPUs(ctx) })
@@ -88,7 +89,11 @@ var capacity = []promise{
 			{DeployedModel: deployment(deploymentID, 0).DeployedModel, Held: berth.Resources{Threads: 3, MemoryBytes: 20, Accelerators: 2}},
 			{Held: berth.Resources{Threads: 12, MemoryBytes: 20, Accelerators: 1}},
 			{PoolModel: "shared", Held: berth.Resources{Threads: 16, MemoryBytes: 10}},
+			{CalibratedModel: "measured", Held: berth.Resources{Threads: 32}},
 		})
+		s.write(func(tx berth.Tx) error { return tx.Nodes().Release(ctx, calibrationID) })
+		left := view(s, func(tx berth.Tx) ([]berth.Node, error) { return tx.Nodes().List(ctx) })
+		s.same("held without the calibration", left[0].Held.Threads, int64(31))
 	}},
 	{"a hold on an older version of a node is refused and takes nothing", func(s suite) {
 		s.settle()

@@ -110,7 +110,7 @@ var roundTrips = []promise{
 	}.check},
 	{"a hold keeps every field", trip[berth.Hold]{
 		place: func(h *berth.Hold) {
-			h.ID, h.NodeID, h.ReplicaID, h.DeploymentID, h.PoolID = "hold_new", nodeID, replicaID, deploymentID, poolID
+			h.ID, h.NodeID, h.ReplicaID, h.DeploymentID, h.PoolID, h.CalibrationID = "hold_new", nodeID, replicaID, deploymentID, poolID, calibrationID
 		},
 		insert: func(ctx context.Context, tx berth.Tx, h berth.Hold) error {
 			return tx.Nodes().Hold(ctx, map[string]int64{nodeID: nodeVersion}, []berth.Hold{h})
@@ -154,6 +154,22 @@ var roundTrips = []promise{
 		read: func(ctx context.Context, tx berth.Tx) (berth.Proof, error) {
 			list, err := tx.Pools().Proofs(ctx, poolID)
 			return pick(list, err, func(berth.Proof) bool { return true })
+		},
+	}.check},
+	{"a calibration keeps every field", trip[berth.Measurement]{
+		place: func(m *berth.Measurement) { m.ID = "cal_new" },
+		insert: func(ctx context.Context, tx berth.Tx, m berth.Measurement) error {
+			return tx.Calibrations().Insert(ctx, m)
+		},
+		update: func(ctx context.Context, tx berth.Tx, m berth.Measurement) error {
+			return tx.Calibrations().Update(ctx, m)
+		},
+		read: func(ctx context.Context, tx berth.Tx) (berth.Measurement, error) {
+			m, err := tx.Calibrations().Get(ctx, "cal_new")
+			if err != nil {
+				return m, err
+			}
+			return tx.Calibrations().Of(ctx, m.ModelName, m.SpecName, m.Engine)
 		},
 	}.check},
 	{"a replica keeps every field", trip[berth.Replica]{

@@ -9,13 +9,14 @@ import (
 
 // The ids of what settle writes.
 const (
-	accountID    = "1000000001"
-	workspaceID  = "llm-first"
-	otherSpaceID = "llm-other"
-	nodeID       = "node-first"
-	poolID       = "pool_first"
-	deploymentID = "dep_first"
-	replicaID    = "rep_first"
+	accountID     = "1000000001"
+	workspaceID   = "llm-first"
+	otherSpaceID  = "llm-other"
+	nodeID        = "node-first"
+	poolID        = "pool_first"
+	deploymentID  = "dep_first"
+	replicaID     = "rep_first"
+	calibrationID = "cal_first"
 )
 
 // nodeVersion is the version of the settled node.
@@ -32,6 +33,7 @@ func (s suite) settle() {
 			tx.Accounts().InsertWorkspace(ctx, berth.Workspace{ID: otherSpaceID, AccountID: accountID, CreatedAt: epoch.Add(1)}),
 			tx.Nodes().Put(ctx, berth.Node{ID: nodeID, Version: nodeVersion, Online: true}),
 			tx.Pools().Insert(ctx, berth.Pool{ID: poolID, Key: "first", CreatedAt: epoch}),
+			tx.Calibrations().Insert(ctx, berth.Measurement{ID: calibrationID, ModelName: "measured", SpecName: "MU1", Engine: "first"}),
 			tx.Deployments().Insert(ctx, deployment(deploymentID, 0)),
 			tx.Replicas().Insert(ctx, berth.Replica{ID: replicaID, NodeID: nodeID, DeploymentID: deploymentID, CreatedAt: epoch}),
 		)
