@@ -98,6 +98,14 @@ type EngineCall struct {
 	Class     Class
 }
 
+// EngineCount is how an engine is asked for the exact number of tokens of a prompt. The
+// body is that of the call, with these fields instead; the engine generates nothing.
+type EngineCount struct {
+	Path   string // below the engine's URL, such as "/tokenize"
+	Fields []Field
+	Member string // of the answer, where the number stands
+}
+
 // Field is one member of the JSON body that goes to an engine; Value is raw JSON.
 type Field struct {
 	Name  string

@@ -171,6 +171,33 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// A count is asked with what decides about the prompt: the model or adapter and the
+// mode of thinking.
+func TestCount(t *testing.T) {
+	t.Parallel()
+	call := berth.EngineCall{Model: "m", Adapter: 1, Thinking: new(true), MaxTokens: 7, Stream: true, Class: berth.ClassProbe}
+	for name, want := range map[string]string{
+		"llamacpp": `/v1/chat/completions/input_tokens input_tokens "m" {"enable_thinking":true}`,
+		"vllm":     `/tokenize count "berth-adapter-1" {"enable_thinking":true}`,
+		"fake":     `/v1/chat/completions/input_tokens input_tokens "m" {"enable_thinking":true}`,
+		"endpoint": "",
+	} {
+		ask, ok := Drivers(Config{})[name].Count(call)
+		got := ""
+		if ok {
+			got = ask.Path + " " + ask.Member
+		}
+		for _, f := range ask.Fields {
+			if f.Name == "model" || f.Name == "chat_template_kwargs" {
+				got += " " + string(f.Value)
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestReady(t *testing.T) {
 	const token = `{"choices":[{"message":{"content":"a"}}],"usage":{"completion_tokens":1}}`
 	var bodies []string

@@ -76,3 +76,6 @@ func (endpoint) Ready(ctx context.Context, client *http.Client, e Endpoint, _ La
 func (endpoint) Fields(c berth.EngineCall) []berth.Field {
 	return withThinking(openAIFields(c, usageAtEnd), c.Thinking)
 }
+
+// Count implements [Driver]: there is no common way to ask, and asking might cost.
+func (endpoint) Count(berth.EngineCall) (berth.EngineCount, bool) { return berth.EngineCount{}, false }

@@ -69,6 +69,9 @@ type Driver interface {
 	// Fields says a call in the engine's words: the members that the gateway writes into
 	// the JSON body, besides those the client may set.
 	Fields(c berth.EngineCall) []berth.Field
+	// Count says how the engine is asked for the exact number of tokens of a call's
+	// prompt, as it stands in the usage of the answer; false where it cannot be asked.
+	Count(c berth.EngineCall) (berth.EngineCount, bool)
 }
 
 // Remote is the extra ability of drivers that start nothing: the engine is somebody

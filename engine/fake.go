@@ -53,6 +53,11 @@ func (fake) Ready(ctx context.Context, client *http.Client, e Endpoint, _ Launch
 	return err
 }
 
+// Count implements [Driver], with the path of llama.cpp.
+func (d fake) Count(c berth.EngineCall) (berth.EngineCount, bool) {
+	return berth.EngineCount{Path: "/v1/chat/completions/input_tokens", Fields: d.Fields(c), Member: "input_tokens"}, true
+}
+
 func (fake) Fields(c berth.EngineCall) []berth.Field {
 	return append(withThinking(openAIFields(c, usageAlong), c.Thinking), loraField(c.Adapter))
 }

@@ -108,6 +108,13 @@ func (llamaCpp) Fields(c berth.EngineCall) []berth.Field {
 	return fields
 }
 
+// Count implements [Driver]. Seen: the whole body of a call is taken, nothing is
+// generated, no slot is needed, and the number is that of the usage for plain, thinking
+// and tool calls alike.
+func (d llamaCpp) Count(c berth.EngineCall) (berth.EngineCount, bool) {
+	return berth.EngineCount{Path: "/v1/chat/completions/input_tokens", Fields: d.Fields(c), Member: "input_tokens"}, true
+}
+
 // loraField names the adapter of a call. The list says what is on; the rest is off, and
 // a number that the engine does not have is no error. But without a list, or with an
 // empty one, a call gets every adapter at the scale it was loaded with, and who asked

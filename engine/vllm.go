@@ -80,6 +80,16 @@ func (vllm) Fields(c berth.EngineCall) []berth.Field {
 		berth.Field{Name: "priority", Value: strconv.AppendInt(nil, vllmPriority(c.Class), 10)})
 }
 
+// Count implements [Driver]. vLLM renders the messages with their tools and the
+// template's arguments as for a call; members that it does not know there it passes over.
+func (vllm) Count(c berth.EngineCall) (berth.EngineCount, bool) {
+	if c.Adapter >= 0 {
+		c.Model = vllmAdapter(c.Adapter)
+	}
+	fields := openAIFields(berth.EngineCall{Model: c.Model}, "")
+	return berth.EngineCount{Path: "/tokenize", Fields: withThinking(fields, c.Thinking), Member: "count"}, true
+}
+
 // vllmPriority is the class in vLLM's words: lower is earlier.
 func vllmPriority(class berth.Class) int64 {
 	switch class {

@@ -32,6 +32,10 @@ func (llama) Fields(c berth.EngineCall) []berth.Field {
 	return list
 }
 
+func (l llama) Count(c berth.EngineCall) (berth.EngineCount, bool) {
+	return berth.EngineCount{Path: "/v1/chat/completions/input_tokens", Fields: l.Fields(c), Member: "input_tokens"}, true
+}
+
 func rawField(name string, v any) berth.Field {
 	raw, err := json.Marshal(v)
 	if err != nil {

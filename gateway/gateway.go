@@ -17,6 +17,9 @@ import (
 // can, on the way.
 type Dialect interface {
 	Fields(berth.EngineCall) []berth.Field
+	// Count says how to ask for the exact number of tokens of a call's prompt; false
+	// where the engine cannot tell.
+	Count(berth.EngineCall) (berth.EngineCount, bool)
 }
 
 // Meter keeps usage records. Both methods are called by many calls at once.

@@ -13,6 +13,7 @@ import (
 type live struct {
 	limiter Limiter // nil: none
 	past    history
+	counts  counts
 	turn    atomic.Uint32 // where the next search for a target begins
 
 	mu      sync.Mutex

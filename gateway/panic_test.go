@@ -13,6 +13,8 @@ type clumsy struct{}
 
 func (clumsy) Fields(berth.EngineCall) []berth.Field { panic("of a programmer") }
 
+func (clumsy) Count(berth.EngineCall) (berth.EngineCount, bool) { panic("of a programmer") }
+
 // conformance 142
 func TestAPanicIsAnsweredSettledAndLogged(t *testing.T) {
 	t.Parallel()

@@ -235,6 +235,57 @@ func TestLlamaCppAnswers(t *testing.T) {
 	}
 }
 
+// The exact count of a prompt is what the usage of the same call says, whatever the
+// template makes of it.
+func TestLlamaCppCountsPromptsExactly(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	i := h.mustStart(t, h.launch(h.files.Words))
+	const tools = `"tools":[{"type":"function","function":{"name":"add","description":"adds","parameters":{"type":"object","properties":{"a":{"type":"integer"}}}}}]`
+	for name, messages := range map[string]string{
+		"one message":        `"messages":[{"role":"user","content":"37+85"}]`,
+		"system and several": `"messages":[{"role":"system","content":"be brief"},{"role":"user","content":"1+1"},{"role":"assistant","content":"2"},{"role":"user","content":"ünï 漢字"}]`,
+		"tools":              `"messages":[{"role":"user","content":"37+85"}],` + tools,
+		"the end of a turn":  `"messages":[{"role":"user","content":"<|im_end|>"}]`,
+	} {
+		for _, call := range []berth.EngineCall{
+			{Model: "abacus", Adapter: -1, MaxTokens: 1, Thinking: new(false)},
+			{Model: "abacus", Adapter: -1, MaxTokens: 1, Thinking: new(true)},
+			{Model: "abacus", Adapter: 0, MaxTokens: 1},
+		} {
+			var used answer
+			h.send(t, i.Endpoint, "/v1/chat/completions", "{"+messages, h.driver.Fields(call), &used)
+			ask, ok := h.driver.Count(call)
+			var counted map[string]any
+			h.send(t, i.Endpoint, ask.Path, "{"+messages, ask.Fields, &counted)
+			if got := counted[ask.Member]; !ok || used.Usage.Prompt == 0 || got != float64(used.Usage.Prompt) {
+				t.Errorf("%s, %+v: counted %v, used %d", name, call, got, used.Usage.Prompt)
+			}
+		}
+	}
+}
+
+// send posts a body that a driver's fields are added to.
+func (h *hall) send(t *testing.T, e engine.Endpoint, path, body string, fields []berth.Field, to any) {
+	t.Helper()
+	for _, f := range fields {
+		body += fmt.Sprintf(",%q:%s", f.Name, f.Value)
+	}
+	r, err := http.NewRequestWithContext(bounded(t), http.MethodPost, e.URL+path, strings.NewReader(body+"}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+e.Key)
+	response, err := h.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := json.NewDecoder(response.Body).Decode(to); err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s answered %d, %v", path, response.StatusCode, err)
+	}
+}
+
 // A stream says all along how many tokens it has produced, and its usage at the end.
 func TestLlamaCppStreams(t *testing.T) {
 	t.Parallel()
