@@ -1,15 +1,13 @@
 package app
 
 import (
-	"cmp"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"path"
 	"strings"
 	"time"
 
-	"github.com/berthhq/berth/api"
+	"github.com/berthhq/berth/server"
 )
 
 // httpServer is the one listener of design 10: the gateway's paths and the control
@@ -70,7 +68,7 @@ const lookPatience = 5 * time.Second
 // onceLooked keeps clients waiting until the loop has compared the store with what
 // runs: before that, what the store says of engines is of another life. Health is
 // answered at once.
-func (a *App) onceLooked(serving, health http.Handler) http.Handler {
+func (a *App) onceLooked(serving http.Handler, control *server.Server) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-a.loop.Looked():
@@ -79,7 +77,7 @@ func (a *App) onceLooked(serving, health http.Handler) http.Handler {
 		default:
 		}
 		if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
-			health.ServeHTTP(w, r)
+			control.ServeHTTP(w, r)
 			return
 		}
 		patience := time.NewTimer(lookPatience)
@@ -91,12 +89,7 @@ func (a *App) onceLooked(serving, health http.Handler) http.Handler {
 		case <-r.Context().Done():
 		case <-patience.C:
 		}
-		id := cmp.Or(api.RequestID(r.Header), newUUID())
-		w.Header().Set("X-Request-Id", id)
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Retry-After", "1")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintf(w, `{"request_id":%q,"code":"ModelUnavailable","message":"Berth is starting; try again in a second."}`, id)
+		control.Starting(w, r)
 	})
 }
 

@@ -20,8 +20,11 @@ type answer struct {
 	started   bool
 }
 
-func newAnswer(w http.ResponseWriter, requestID string, patience time.Duration) *answer {
+func newAnswer(w http.ResponseWriter, r *http.Request, requestID string, patience time.Duration) *answer {
 	w.Header().Set("X-Request-Id", requestID)
+	if api.IsAnthropic(r.URL.Path) {
+		w.Header().Set("Request-Id", requestID) // the only place where its clients look
+	}
 	return &answer{w: w, control: http.NewResponseController(w), requestID: requestID, patience: patience}
 }
 

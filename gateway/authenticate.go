@@ -3,7 +3,6 @@ package gateway
 import (
 	"crypto/subtle"
 	"net/http"
-	"strings"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -27,7 +26,7 @@ func (g *Gateway) Authenticate(token, workspaceID string) (*berth.KeyEntry, erro
 // workspace that the request names.
 func (g *Gateway) authenticate(r *http.Request) (*berth.KeyEntry, error) {
 	s := g.Snapshot()
-	entry, problem := lookUp(s, g.hash, bearer(r.Header), g.now())
+	entry, problem := lookUp(s, g.hash, api.KeyText(r), g.now())
 	if problem != nil {
 		return nil, fail(problem)
 	}
@@ -51,13 +50,4 @@ func lookUp(s *berth.Snapshot, hash func(string) berth.KeyHash, token string, no
 		return nil, problemBadKey
 	}
 	return entry, nil
-}
-
-// bearer returns the key's text in the Authorization header, "" without one.
-func bearer(h http.Header) string {
-	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
 }

@@ -37,7 +37,7 @@ type call struct {
 func (g *Gateway) serve(d dialect) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := &call{id: requestID(r.Header), dialect: d, started: g.now(), reservation: unlimited{}}
-		out := newAnswer(w, c.id, g.bounds.StreamIdle)
+		out := newAnswer(w, r, c.id, g.bounds.StreamIdle)
 		defer out.close()
 		err := g.run(c, r, out)
 		if err == nil {

@@ -165,9 +165,11 @@ func (f *failure) appendNative(dst []byte, requestID string) []byte {
 	dst = append(dst, `,"code":`...)
 	dst = appendString(dst, f.code)
 	dst = append(dst, `,"message":`...)
-	dst = appendString(dst, cmp.Or(f.sentence, f.message))
+	dst = appendString(dst, f.nativeMessage())
 	return append(dst, '}')
 }
+
+func (f *failure) nativeMessage() string { return cmp.Or(f.sentence, f.message) }
 
 // appendOpenAI appends {"error":{…},"request_id"}.
 func (f *failure) appendOpenAI(dst []byte, requestID string) []byte {

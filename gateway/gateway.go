@@ -142,9 +142,10 @@ func (g *Gateway) Close() {
 // The bases below which clients look for operations (api.md 1 and 10.7), the documented
 // one first: the error shape follows the operation, not the base.
 var (
-	chatBases   = []string{"/compatible-mode/v1", "/v1", "/api/v1"}
-	modelBases  = []string{"/compatible-mode/v1", "/v1"}
-	nativeBases = []string{"/api/v1", "/compatible-mode/v1", "/v1", "/apps/anthropic"}
+	chatBases    = []string{"/compatible-mode/v1", "/v1", "/api/v1"}
+	modelBases   = []string{"/compatible-mode/v1", "/v1"}
+	messageBases = []string{"/apps/anthropic/v1", "/api/v1/v1", "/compatible-mode/v1/v1", "/v1"}
+	nativeBases  = []string{"/api/v1", "/compatible-mode/v1", "/v1", "/apps/anthropic"}
 )
 
 // Route is one operation.
@@ -162,8 +163,11 @@ func (g *Gateway) Routes() []Route {
 		{http.MethodPost, "/chat/completions", chatBases, g.serve(openAI{})},
 		{http.MethodPost, "/services/aigc/text-generation/generation", nativeBases, g.serve(native{})},
 		{http.MethodPost, "/services/aigc/multimodal-generation/generation", nativeBases, g.serve(native{parts: true})},
-		{http.MethodGet, "/models", modelBases, g.serveModels},
-		{http.MethodGet, "/models/{id}", modelBases, g.serveModels},
+		{http.MethodGet, "/models", modelBases, g.serveModels(openAICatalogue)},
+		{http.MethodGet, "/models/{id}", modelBases, g.serveModels(openAICatalogue)},
+		{http.MethodPost, "/messages", messageBases, g.serve(anthropic{})},
+		{http.MethodGet, "/models", messageBases[:1], g.serveModels(anthropicCatalogue)},
+		{http.MethodGet, "/models/{id}", messageBases[:1], g.serveModels(anthropicCatalogue)},
 	}
 }
 

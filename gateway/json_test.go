@@ -66,7 +66,7 @@ func FuzzReply(f *testing.F) {
 	f.Add([]byte("{\"choices\":[{\"logprobs\":{\"content\":[\n{}\n]},\"delta\":{\"content\":\"b\"}}]}"), []byte("{\n}"))
 	f.Add([]byte("{\"choices\":[{\"delta\":{\"content\":\"a\"}}] ,\r\n \"x\":1}"), []byte(`{"error":{"message":"m"}}`))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		for _, d := range []dialect{openAI{}, native{}, native{parts: true}} {
+		for _, d := range []dialect{openAI{}, native{}, native{parts: true}, anthropic{}} {
 			for _, stream := range []bool{true, false} {
 				checkWriter(t, d, stream, first, second)
 			}

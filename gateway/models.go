@@ -24,22 +24,36 @@ type modelList struct {
 	Data   []modelEntry `json:"data"`
 }
 
-// serveModels answers with the deployments that the key may call now, or with one.
-func (g *Gateway) serveModels(w http.ResponseWriter, r *http.Request) {
-	out := newAnswer(w, requestID(r.Header), g.bounds.StreamIdle)
-	defer out.close()
-	found, err := g.findModels(r)
-	if err == nil {
-		body, encodeErr := json.Marshal(found)
-		if err = encodeErr; err == nil {
-			_ = out.whole(http.StatusOK, body) // an error means the client has gone
-			return
-		}
-	}
-	out.fail(openAI{}, failureOf(err))
+// catalogue is how a protocol shows the models that can be called.
+type catalogue struct {
+	dialect dialect
+	list    func([]*berth.Route) any
+	entry   func(*berth.Route) any
 }
 
-func (g *Gateway) findModels(r *http.Request) (any, error) {
+var (
+	openAICatalogue    = catalogue{openAI{}, listOf, entryOf}
+	anthropicCatalogue = catalogue{anthropic{}, anthropicListOf, anthropicModelOf}
+)
+
+// serveModels answers with the deployments that the key may call now, or with one.
+func (g *Gateway) serveModels(c catalogue) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		out := newAnswer(w, r, requestID(r.Header), g.bounds.StreamIdle)
+		defer out.close()
+		found, err := g.findModels(c, r)
+		if err == nil {
+			body, encodeErr := json.Marshal(found)
+			if err = encodeErr; err == nil {
+				_ = out.whole(http.StatusOK, body) // an error means the client has gone
+				return
+			}
+		}
+		out.fail(c.dialect, failureOf(err))
+	}
+}
+
+func (g *Gateway) findModels(c catalogue, r *http.Request) (any, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return nil, invalid("Request method '%s' is not supported.", r.Method)
 	}
@@ -49,7 +63,7 @@ func (g *Gateway) findModels(r *http.Request) (any, error) {
 	}
 	id := r.PathValue("id")
 	if id == "" {
-		return listModels(g.Snapshot(), key), nil
+		return c.list(callableBy(g.Snapshot(), key)), nil
 	}
 	route := g.Snapshot().Routes[id]
 	if route == nil || !listed(key, route) {
@@ -57,17 +71,26 @@ func (g *Gateway) findModels(r *http.Request) (any, error) {
 		f.compatibleSentence = unknownModel(id)
 		return nil, f
 	}
-	return entryOf(route), nil
+	return c.entry(route), nil
 }
 
-func listModels(s *berth.Snapshot, key *berth.KeyEntry) modelList {
-	list := modelList{Object: "list", Data: []modelEntry{}}
+// callableBy returns the routes that the key may call now, by name.
+func callableBy(s *berth.Snapshot, key *berth.KeyEntry) []*berth.Route {
+	var routes []*berth.Route
 	for _, route := range s.Routes {
 		if listed(key, route) {
-			list.Data = append(list.Data, entryOf(route))
+			routes = append(routes, route)
 		}
 	}
-	slices.SortFunc(list.Data, func(a, b modelEntry) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(routes, func(a, b *berth.Route) int { return cmp.Compare(a.DeployedModel, b.DeployedModel) })
+	return routes
+}
+
+func listOf(routes []*berth.Route) any {
+	list := modelList{Object: "list", Data: []modelEntry{}}
+	for _, route := range routes {
+		list.Data = append(list.Data, entryOf(route).(modelEntry))
+	}
 	return list
 }
 
@@ -75,7 +98,7 @@ func listed(key *berth.KeyEntry, route *berth.Route) bool {
 	return mayCall(key, route) && route.Status.Callable()
 }
 
-func entryOf(route *berth.Route) modelEntry {
+func entryOf(route *berth.Route) any {
 	return modelEntry{
 		ID: route.DeployedModel, Object: "model", Created: route.CreatedAt.Unix(),
 		OwnedBy: route.WorkspaceID, Model: route.DeployedModel,

@@ -10,6 +10,9 @@ import (
 // nativeBase is where the native resources are documented (api.md 1).
 const nativeBase = "/api/v1"
 
+// nativeServices stands in the paths of the native calls, whatever their base.
+const nativeServices = "/services/"
+
 // otherBases are the bases below which newer clients look for native resources too, the
 // longest first (api.md 1, 10.7).
 var otherBases = []string{"/compatible-mode/v1", "/apps/anthropic/v1", "/apps/anthropic", "/v1"}
@@ -77,10 +80,10 @@ const (
 
 func dialectOf(path string) dialect {
 	switch {
+	case api.IsAnthropic(path):
+		return dialectAnthropic
 	case strings.HasPrefix(path, "/compatible-mode/"), strings.HasPrefix(path, "/v1/"):
 		return dialectOpenAI
-	case strings.HasPrefix(path, "/apps/anthropic/"):
-		return dialectAnthropic
 	}
 	return dialectNative
 }
@@ -113,13 +116,6 @@ var openAICodes = map[string]string{
 	"AccessDenied": "access_denied", "InternalError": "internal_error", "NotFound": "not_found",
 }
 
-// anthropicTypes are Anthropic's types of errors by status (api.md 9.7).
-var anthropicTypes = map[int]string{
-	http.StatusUnauthorized: "authentication_error", http.StatusForbidden: "permission_error",
-	http.StatusNotFound: "not_found_error", http.StatusTooManyRequests: "rate_limit_error",
-	http.StatusServiceUnavailable: "overloaded_error", http.StatusInternalServerError: "api_error",
-}
-
 // errorBody returns e, which has an HTTP status, in a dialect.
 func errorBody(d dialect, e api.Error) any {
 	switch d {
@@ -132,12 +128,8 @@ func errorBody(d dialect, e api.Error) any {
 		body.Error.Message, body.Error.Type, body.Error.Code = e.Message, "invalid_request_error", code
 		return body
 	case dialectAnthropic:
-		kind, ok := anthropicTypes[e.Status]
-		if !ok {
-			kind = "invalid_request_error"
-		}
 		body := anthropicError{Type: "error", Error: e}
-		body.Inner.Type, body.Inner.Message = kind, e.Message
+		body.Inner.Type, body.Inner.Message = api.AnthropicErrorType(e.Status), e.Message
 		return body
 	}
 	return e

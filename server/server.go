@@ -163,12 +163,29 @@ func (s *Server) Routes() []string {
 // ServeHTTP implements http.Handler. It never answers a redirect (statement 141), and
 // every answer carries the request's id (statement 142).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := s.identify(w, r)
+	s.mux.ServeHTTP(w, nativePath(r.WithContext(context.WithValue(r.Context(), requestKey{}, id))))
+}
+
+// identify puts the request's id into the answer's header and returns it.
+func (s *Server) identify(w http.ResponseWriter, r *http.Request) string {
 	id := cmp.Or(api.RequestID(r.Header), s.NewUUID())
 	w.Header().Set("X-Request-Id", id)
 	if dialectOf(r.URL.Path) == dialectAnthropic {
 		w.Header().Set("Request-Id", id)
 	}
-	s.mux.ServeHTTP(w, nativePath(r.WithContext(context.WithValue(r.Context(), requestKey{}, id))))
+	return id
+}
+
+// Starting answers a request, for any of the listener's paths, that came before the
+// process may answer it: 503, in the shape of its operation.
+func (s *Server) Starting(w http.ResponseWriter, r *http.Request) {
+	s.identify(w, r)
+	if r = nativePath(r); strings.Contains(r.URL.Path, nativeServices) {
+		r = r.Clone(r.Context())
+		r.URL.Path = nativeBase + nativeServices
+	}
+	s.refuse(w, r, &berth.Error{Code: berth.CodeUnavailable, Message: "Berth is starting; try again in a second.", RetryAfter: time.Second})
 }
 
 // requestKey is where a request's context has its id.
@@ -270,7 +287,7 @@ func (s *Server) authenticated(op operation) operation {
 // authenticate puts the caller into the context, as it acts in the workspace that the
 // request names (statement 11).
 func (s *Server) authenticate(r *http.Request) (context.Context, error) {
-	key, err := s.Authenticate(bearer(r.Header), api.WorkspaceID(r, s.WorkspaceDomain))
+	key, err := s.Authenticate(api.KeyText(r), api.WorkspaceID(r, s.WorkspaceDomain))
 	if err != nil {
 		return nil, err
 	}
@@ -283,14 +300,6 @@ type entryKey struct{}
 func keyOf(ctx context.Context) *berth.KeyEntry {
 	key, _ := ctx.Value(entryKey{}).(*berth.KeyEntry)
 	return key
-}
-
-func bearer(h http.Header) string {
-	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
 }
 
 // methods are those that any operation has.

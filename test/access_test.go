@@ -42,13 +42,14 @@ type access struct {
 }
 
 const (
-	purchase = `{"model_name":"nobody","plan":"mu","deploy_spec":"MU1","capacity":1}`
-	limited  = `{"rpm_limit":5}`
-	chatBody = `{"model":"${deployment}","messages":[{"role":"user","content":"hi"}]}`
-	callBody = `{"model":"${deployment}","input":{"prompt":"hi"}}`
-	imported = `{"model_name":"nobody","source":"oss","weight_type":"lora","storage_info":{"bucket_name":"b","object_key":"k/"}}`
-	uploaded = `{"files":[{"name":"../no","size_bytes":8,"sha256":"924d391c158a46409fdff363063d718ea0bc00b14556f129984942af91233bbe"}]}`
-	file     = "/berth/v1/uploads/${upload}/files/a.json"
+	purchase     = `{"model_name":"nobody","plan":"mu","deploy_spec":"MU1","capacity":1}`
+	limited      = `{"rpm_limit":5}`
+	chatBody     = `{"model":"${deployment}","messages":[{"role":"user","content":"hi"}]}`
+	callBody     = `{"model":"${deployment}","input":{"prompt":"hi"}}`
+	messagesBody = `{"model":"${deployment}","max_tokens":8,"messages":[{"role":"user","content":"hi"}]}`
+	imported     = `{"model_name":"nobody","source":"oss","weight_type":"lora","storage_info":{"bucket_name":"b","object_key":"k/"}}`
+	uploaded     = `{"files":[{"name":"../no","size_bytes":8,"sha256":"924d391c158a46409fdff363063d718ea0bc00b14556f129984942af91233bbe"}]}`
+	file         = "/berth/v1/uploads/${upload}/files/a.json"
 )
 
 // decisions has every route there is. A new one is a line here: who may use it, and what
@@ -158,6 +159,14 @@ var decisions = map[string]access{
 	"POST /compatible-mode/v1/services/aigc/multimodal-generation/generation": {isolation: called, role: api.RoleInference, body: callBody},
 	"POST /v1/services/aigc/multimodal-generation/generation":                 {isolation: called, role: api.RoleInference, body: callBody},
 	"POST /apps/anthropic/services/aigc/multimodal-generation/generation":     {isolation: called, role: api.RoleInference, body: callBody},
+
+	"POST /apps/anthropic/v1/messages":     {isolation: called, role: api.RoleInference, body: messagesBody},
+	"POST /api/v1/v1/messages":             {isolation: called, role: api.RoleInference, body: messagesBody},
+	"POST /compatible-mode/v1/v1/messages": {isolation: called, role: api.RoleInference, body: messagesBody},
+	"POST /v1/messages":                    {isolation: called, role: api.RoleInference, body: messagesBody},
+
+	"GET /apps/anthropic/v1/models":      {isolation: scoped, role: api.RoleInference},
+	"GET /apps/anthropic/v1/models/{id}": {isolation: named, role: api.RoleInference, path: "/apps/anthropic/v1/models/${deployment}"},
 
 	"GET /compatible-mode/v1/models":      {isolation: scoped, role: api.RoleInference},
 	"GET /v1/models":                      {isolation: scoped, role: api.RoleInference},
@@ -376,7 +385,7 @@ func (f *furniture) stillThere(t *testing.T) {
 		}
 	}
 	for list, noun := range map[string]string{
-		"/api/v1/deployments": "deployment", "/api/v1/models": "deployment", "/v1/models": "deployment", "/compatible-mode/v1/models": "deployment",
+		"/api/v1/deployments": "deployment", "/api/v1/models": "deployment", "/v1/models": "deployment", "/compatible-mode/v1/models": "deployment", "/apps/anthropic/v1/models": "deployment",
 		"/api/v1/deployments/models?model_source=custom": "model", "/berth/v1/models": "model", "/berth/v1/uploads": "upload",
 		"/berth/v1/keys": "key", "/api/v1/custom_models/import": "import", "/berth/v1/usage?group_by=deployed_model": "deployment", "/berth/v1/usage/records": "deployment",
 	} {

@@ -47,14 +47,14 @@ func TestOfficialClients(t *testing.T) {
 	scripts, err := filepath.Abs("clients")
 	must(t, err)
 	for name, command := range map[string][]string{
-		"dashscope 1.26 for Python, classic":               {"python/bin/python", "python/classic.py"},
-		"dashscope 2.0 for Python, classic":                {"python2/bin/python", "python/classic.py"},
-		"dashscope 2.0 for Python, Client":                 {"python2/bin/python", "python2/client.py"},
-		"dashscope 2.0, command line":                      {"python2/bin/python", "python2/cli.py"},
-		"openai for Python":                                {"python/bin/python", "python/openai_chat.py"},
-		"anthropic for Python, told that it is not served": {"python/bin/python", "python/anthropic_messages.py"},
-		"openai for Node":                                  {"node", "node/chat.mjs"},
-		"dashscope for Java":                               {"java", "java/Chat.java"},
+		"dashscope 1.26 for Python, classic": {"python/bin/python", "python/classic.py"},
+		"dashscope 2.0 for Python, classic":  {"python2/bin/python", "python/classic.py"},
+		"dashscope 2.0 for Python, Client":   {"python2/bin/python", "python2/client.py"},
+		"dashscope 2.0, command line":        {"python2/bin/python", "python2/cli.py"},
+		"openai for Python":                  {"python/bin/python", "python/openai_chat.py"},
+		"anthropic for Python":               {"python/bin/python", "python/anthropic_messages.py"},
+		"openai for Node":                    {"node", "node/chat.mjs"},
+		"dashscope for Java":                 {"java", "java/Chat.java"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -134,6 +134,7 @@ var packagesOf = map[string]string{
 	"DashScope SDK for Java":        "java",
 	"openai for Python":             "python/bin",
 	"openai for Node":               "node",
+	"anthropic for Python":          "python/bin",
 	"curl":                          "",
 }
 

@@ -50,7 +50,8 @@ var theContract = sync.OnceValues(func() (*contract, error) {
 	requests, faults := validator.NewValidator(document, formats...)
 	answers, more := validator.NewValidator(document, append(formats, config.WithStrictMode(),
 		config.WithStrictIgnoredHeadersExtra("Request-Id"), // the id again, below the Anthropic base
-		config.WithStrictIgnorePaths("$.body.hyper_parameters.*", "$.body.output.hyper_parameters.*", "$.body.output.jobs[*].hyper_parameters.*"))...) // whatever was registered
+		config.WithStrictIgnorePaths("$.body.content[*].input.*", // whatever a tool takes
+			"$.body.hyper_parameters.*", "$.body.output.hyper_parameters.*", "$.body.output.jobs[*].hyper_parameters.*"))...) // whatever was registered
 	if err := errors.Join(append(faults, more...)...); err != nil {
 		return nil, fmt.Errorf("read api/openapi.yaml: %w", err)
 	}

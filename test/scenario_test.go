@@ -358,8 +358,8 @@ func (v *teller) unmet(t *testing.T, b block, got answer) (complaints []string) 
 // errorOf finds code and message in either dialect's error.
 func errorOf(body any) (code, message string) {
 	members, _ := body.(map[string]any)
-	if nested, ok := members["error"].(map[string]any); ok {
-		members = nested
+	if nested, ok := members["error"].(map[string]any); ok && nested["code"] != nil {
+		members = nested // OpenAI's; Anthropic's has the native one beside it
 	}
 	code, _ = members["code"].(string)
 	message, _ = members["message"].(string)

@@ -1,4 +1,4 @@
-"""The new Client and AsyncClient of the DashScope SDK 2, with protocols native and openai.
+"""The new Client and AsyncClient of the DashScope SDK 2, with protocols native, openai and anthropic.
 
 They find Berth by DASHSCOPE_API_KEY and a base URL, which is used as it is for every resource and protocol.
 """
@@ -11,7 +11,7 @@ from dashscope.v2 import errors
 
 from expect import CHAT_MODEL, MESSAGES, URL, same, until
 
-NATIVE, COMPATIBLE = URL + "/api/v1", URL + "/compatible-mode/v1"
+NATIVE, COMPATIBLE, ANTHROPIC = URL + "/api/v1", URL + "/compatible-mode/v1", URL + "/apps/anthropic"
 QUESTION = [{"role": "user", "content": "count to 20"}]
 
 
@@ -23,6 +23,11 @@ def refused(kind, code, call):
         assert error.request_id
     else:
         raise AssertionError(f"no {kind.__name__}")
+
+
+def unknown(client):
+    """The code of a model that is not there, in the client's protocol."""
+    return "model_not_found" if client.protocol.name == "openai" else "ModelNotFound"
 
 
 def whole_life(client, suffix):
@@ -47,7 +52,7 @@ def whole_life(client, suffix):
 
     same(client.deployments.delete(name).status, "DELETING")
     # conformance 76, 77
-    refused(errors.NotFoundError, "ModelNotFound" if client.protocol.name == "native" else "model_not_found",
+    refused(errors.NotFoundError, unknown(client),
             lambda: client.chat.completions.create(model=name, messages=MESSAGES))
     def gone():
         try:
@@ -85,7 +90,10 @@ def chat(client):
         model=CHAT_MODEL, messages=QUESTION, temperature=0.0, stream=True, incremental_output=False))
     same([c.delta.content for c in cumulative if c.delta and c.delta.content][-1], plain.output_text)
 
-    thought = client.chat.completions.create(model=CHAT_MODEL, messages=MESSAGES, temperature=0.0, enable_thinking=True)
+    thinking = {"enable_thinking": True}
+    if client.protocol.name == "anthropic":
+        thinking = {"parameters": {"thinking": {"type": "enabled", "budget_tokens": 1024}}}
+    thought = client.chat.completions.create(model=CHAT_MODEL, messages=MESSAGES, temperature=0.0, **thinking)
     same(thought.output_text, "122")
     assert thought.choices[0].message.reasoning_content.startswith("37+85: 7+5=12"), thought
     # conformance 153
@@ -94,12 +102,12 @@ def chat(client):
 
 
 def refuse(client):
-    native = client.protocol.name == "native"
-    refused(errors.NotFoundError, "ModelNotFound" if native else "model_not_found",
+    openai = client.protocol.name == "openai"
+    refused(errors.NotFoundError, unknown(client),
             lambda: client.chat.completions.create(model="nobody", messages=MESSAGES))
-    refused(errors.NotFoundError, "ModelNotFound" if native else "model_not_found",
+    refused(errors.NotFoundError, unknown(client),
             lambda: list(client.chat.completions.create(model="nobody", messages=MESSAGES, stream=True)))
-    refused(errors.BadRequestError, "InvalidParameter" if native else "invalid_parameter_error",
+    refused(errors.BadRequestError, "invalid_parameter_error" if openai else "InvalidParameter",
             lambda: client.chat.completions.create(model=CHAT_MODEL, messages=MESSAGES, temperature=2.0))
     # conformance 2, 3
     refused(errors.AuthenticationError, "InvalidApiKey", lambda: client.deployments.get("never-was", api_key="sk-wrong"))
@@ -152,7 +160,8 @@ async def asynchronous():
 
 
 # conformance 105
-for number, (base, protocol) in enumerate([(NATIVE, "native"), (NATIVE, "openai"), (COMPATIBLE, "openai")]):
+for number, (base, protocol) in enumerate([
+        (NATIVE, "native"), (NATIVE, "openai"), (COMPATIBLE, "openai"), (NATIVE, "anthropic"), (ANTHROPIC, "anthropic")]):
     with dashscope.Client(base_url=base, protocol=protocol) as client:
         whole_life(client, f"p{number}")
         change(client, f"m{number}")
