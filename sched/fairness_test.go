@@ -1,0 +1,208 @@
+package sched
+
+import (
+	"cmp"
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+// load is what one deployment asks of a pool: calls at random moments.
+type load struct {
+	class     berth.Class
+	adapter   string
+	perSecond float64 // calls
+	tokens    int64   // of an answer, on the average; what a call is expected to use
+	slots     int64
+	declares  int64 // times what it uses; 0: as much
+}
+
+// result is what became of it.
+type result struct {
+	asked, served int64 // tokens
+	refused       int
+	waits         []time.Duration
+}
+
+func (r *result) wait(share float64) time.Duration {
+	slices.Sort(r.waits)
+	return r.waits[int(float64(len(r.waits)-1)*share)]
+}
+
+// event is the arrival or the end of a call.
+type event struct {
+	at   time.Time
+	call *berth.Turn
+	used int64
+	ends bool
+}
+
+type events []event
+
+func (e events) Len() int           { return len(e) }
+func (e events) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
+func (e events) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)        { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+// simulate runs a pool whose slots each make tokensPerSecond.
+func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[string]load, span time.Duration) map[string]*result {
+	random := rand.New(rand.NewPCG(1, 2))
+	start := time.Unix(1_800_000_000, 0)
+	p := NewPool(Bounds{})
+	p.SetReplicas(view, start)
+	var queue events
+	expired := start
+	results, used := map[string]*result{}, map[*berth.Turn]int64{}
+	for _, name := range slices.Sorted(func(yield func(string) bool) {
+		for name := range loads {
+			if !yield(name) {
+				return
+			}
+		}
+	}) {
+		l := loads[name]
+		results[name] = &result{}
+		for at := start; at.Sub(start) < span; {
+			at = at.Add(time.Duration(random.ExpFloat64() / l.perSecond * 1e9))
+			tokens := 1 + int64(random.Float64()*2*float64(l.tokens))
+			call := &berth.Turn{
+				DeploymentID: name, Class: l.class, Adapter: l.adapter, Slots: cmp.Or(l.slots, 1),
+				Tokens: tokens * cmp.Or(l.declares, 1), Wait: time.Minute,
+			}
+			heap.Push(&queue, event{at: at, call: call, used: tokens})
+		}
+	}
+	for len(queue) > 0 {
+		next := heap.Pop(&queue).(event)
+		now := next.at
+		if now.Sub(start) > span {
+			break
+		}
+		var changed []*berth.Turn
+		if next.ends {
+			results[next.call.DeploymentID].served += next.used
+			changed = p.Done(next.call, next.used, now)
+		} else {
+			used[next.call] = next.used
+			results[next.call.DeploymentID].asked += next.used
+			changed = slices.Clone(p.Enqueue(next.call, now))
+			if now.Sub(expired) > time.Second {
+				expired = now
+				changed = append(changed, p.Expire(now)...)
+			}
+		}
+		for _, call := range changed {
+			r := results[call.DeploymentID]
+			r.waits = append(r.waits, now.Sub(call.ArrivedAt))
+			if call.State != berth.TurnRunning {
+				r.refused++
+				continue
+			}
+			lasts := time.Duration(float64(used[call]) / tokensPerSecond / float64(call.Slots) * 1e9)
+			heap.Push(&queue, event{at: now.Add(lasts), call: call, used: used[call], ends: true})
+		}
+	}
+	return results
+}
+
+// TestTheSmallestGetsItsShare: tenants that ask for ten times their share, of different
+// shapes, beside one that asks for a little more or less than it.
+func TestTheSmallestGetsItsShare(t *testing.T) {
+	t.Parallel()
+	mixed := []berth.PoolReplica{
+		{ID: "rep_1", Lane: berth.LaneMixed, Slots: 4, Adapters: adaptersOf("a", "b", "c", "d")},
+		{ID: "rep_2", Lane: berth.LaneMixed, Slots: 4, Adapters: adaptersOf("a", "b", "c", "d")},
+	}
+	lane := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneLoRA, Slots: 8, Adapters: adaptersOf("a", "b", "c", "d")}}
+	const rate, slots, span = 100.0, 8, 10 * time.Minute
+	for name, c := range map[string]struct {
+		view   []berth.PoolReplica
+		demand float64 // of the smallest, in shares
+		least  float64 // what all together do, of what the slots can
+	}{
+		"mixed, twice its share":          {mixed, 2, 0.99},
+		"mixed, just its share":           {mixed, 1, 0.99},
+		"mixed, half its share":           {mixed, 0.5, 0.99},
+		"adapter by adapter, twice":       {lane, 2, 0.5},
+		"adapter by adapter, half of it":  {lane, 0.5, 0.5},
+		"adapter by adapter, all of it":   {lane, 1, 0.5},
+		"adapter by adapter, a tenth":     {lane, 0.1, 0.5},
+		"mixed, a tenth of what it could": {mixed, 0.1, 0.99},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			share := rate * slots / 4 // tokens per second
+			if c.least < 0.9 {
+				share *= 0.6 // lanes are not full while a group ends
+			}
+			results := simulate(c.view, rate, map[string]load{
+				"short":    {berth.ClassShared, "a", 10 * share / 20, 20, 1, 1},
+				"long":     {berth.ClassShared, "b", 10 * share / 500, 500, 1, 1},
+				"declares": {berth.ClassShared, "c", 10 * share / 100, 100, 1, 8},
+				"smallest": {berth.ClassShared, "d", c.demand * share / 100, 100, 1, 1},
+			}, span)
+			total := int64(0)
+			for _, r := range results {
+				total += r.served
+			}
+			all := rate * slots * span.Seconds()
+			small := results["smallest"]
+			fair := min(float64(total)/4, float64(small.asked))
+			t.Logf("%.2f of the slots; smallest: %.2f of its share, p95 of waits %s; short %d long %d declares %d small %d of %d", float64(total)/all,
+				float64(small.served)/fair, small.wait(0.95), results["short"].served, results["long"].served, results["declares"].served, small.served, small.asked)
+			if got := float64(small.served) / fair; got < 0.9 || got > 1.1 {
+				t.Errorf("the smallest got %.3f of its share", got)
+			}
+			if got := float64(total) / all; got < c.least {
+				t.Errorf("%.3f of the slots were used", got)
+			}
+		})
+	}
+}
+
+func adaptersOf(digests ...string) (all []berth.AdapterRef) {
+	for _, d := range digests {
+		all = append(all, berth.AdapterRef{Digest: d})
+	}
+	return all
+}
+
+// TestReservedCallsFindASlot: calls of sold throughput that come at random, while best
+// effort floods, wait in less than one of ten cases and are never refused.
+func TestReservedCallsFindASlot(t *testing.T) {
+	t.Parallel()
+	const rate, slots = 100.0, 8
+	for _, sold := range []int64{100_000, 250_000, 400_000} {
+		t.Run(fmt.Sprintf("%d %% sold", sold/10_000), func(t *testing.T) {
+			t.Parallel()
+			guaranteed := berth.GuaranteedSlots(slots, sold, 1)
+			view := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneMixed, Slots: slots, Guaranteed: guaranteed}}
+			results := simulate(view, rate, map[string]load{
+				"ptu":   {berth.ClassReserved, "", rate * slots * float64(sold) / 1e6 / 100, 100, 1, 1},
+				"flood": {berth.ClassOverflow, "", 10 * rate * slots / 100, 100, 1, 1},
+				"more":  {berth.ClassOverflow, "", 10 * rate * slots / 400, 400, 1, 1},
+			}, 20*time.Minute)
+			ptu := results["ptu"]
+			t.Logf("%d of %d slots guaranteed; p95 of waits %s, best of %s", guaranteed, slots, ptu.wait(0.95), ptu.wait(0.5))
+			if ptu.refused > 0 {
+				t.Errorf("%d reserved calls were refused", ptu.refused)
+			}
+			if ptu.wait(0.94) > 0 {
+				t.Errorf("19 of 20 reserved calls wait up to %s", ptu.wait(0.94))
+			}
+			if float64(ptu.served) < 0.99*float64(ptu.asked) {
+				t.Errorf("%d of %d reserved tokens", ptu.served, ptu.asked)
+			}
+		})
+	}
+}

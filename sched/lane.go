@@ -1,0 +1,145 @@
+package sched
+
+import "time"
+
+// turnLanes gives slots of lanes that take adapters in turns. A lane goes on with its
+// adapter when nobody else waits; a lane without calls begins another group; then all
+// look again, because who else waited may have found a lane, or have been set free.
+func (p *Pool) turnLanes(now time.Time) {
+	for again := true; again && p.bestEffort.waiting > 0; {
+		granted, disbanded := p.granted, p.disbanded
+		for _, idle := range []bool{false, true} {
+			for _, r := range p.replicas {
+				if r.grouped() && !r.retired && (r.busy == 0) == idle {
+					p.fill(r, now)
+				}
+			}
+		}
+		again = p.granted > granted || p.disbanded > disbanded
+	}
+}
+
+// fill gives away what slots of a lane it can.
+func (p *Pool) fill(r *replica, now time.Time) {
+	for p.bestEffort.waiting > 0 && r.room(&p.bestEffort) > 0 {
+		e := p.nextOf(r, now)
+		if e == nil || r.room(&p.bestEffort) < r.need(e) {
+			return // the slots that it lacks come with the end of its group's others
+		}
+		p.grant(e, r)
+	}
+}
+
+// nextOf returns the call that is next in a lane, nil when there is none or its adapter
+// has to wait for the end of the present group.
+func (p *Pool) nextOf(r *replica, now time.Time) *entry {
+	q := &p.bestEffort
+	if r.group.Len() > 0 && now.Sub(r.began) >= p.bounds.Turn && p.othersWait(r) {
+		p.disband(r)
+	}
+	if r.group.Len() > 0 {
+		return r.group.Front().Value.(*entry)
+	}
+	if r.busy == 0 {
+		return p.newGroup(r, now)
+	}
+	if p.othersWait(r) {
+		return nil
+	}
+	same := func(e *entry) bool { return e.turn.Adapter == r.adapter && r.serves(e) }
+	t := q.next(p.share(r), same)
+	if t == nil {
+		p.reclaim(same)
+		t = q.next(p.share(r), same)
+	}
+	if t == nil {
+		return nil
+	}
+	return t.head()
+}
+
+// share is what deployments get in a round of a lane: enough for its slots to be busy.
+func (p *Pool) share(r *replica) int64 { return p.bounds.Share * r.Slots }
+
+// othersWait reports whether a call of another adapter waits for the lane.
+func (p *Pool) othersWait(r *replica) bool {
+	for x := p.bestEffort.ring.Front(); x != nil; x = x.Next() {
+		if e := x.Value.(*tenant).head(); e.turn.Adapter != r.adapter && r.serves(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// newGroup closes a group for a lane without calls and returns its first call, nil when
+// nobody waits. It is of another adapter than the last if one waits, and of one that no
+// other lane is at if there is such.
+func (p *Pool) newGroup(r *replica, now time.Time) *entry {
+	q := &p.bestEffort
+	here := func(e *entry) bool { return r.serves(e) }
+	other := func(e *entry) bool { return here(e) && e.turn.Adapter != r.adapter }
+	unattended := func(e *entry) bool { return other(e) && !p.attended(e.turn.Adapter, r) }
+	t := q.visit(p.share(r), unattended)
+	if t == nil {
+		t = q.visit(p.share(r), other)
+	}
+	if t == nil {
+		p.reclaim(here)
+		t = q.visit(p.share(r), here)
+	}
+	if t == nil {
+		return nil
+	}
+	r.adapter, r.began = t.head().turn.Adapter, now
+	p.join(r, t)
+	var more []*tenant // the others of the adapter have their turn, too
+	for x := q.ring.Front(); x != nil; x = x.Next() {
+		if o := x.Value.(*tenant); o != t && o.head().turn.Adapter == r.adapter && r.serves(o.head()) {
+			more = append(more, o)
+		}
+	}
+	for _, o := range more {
+		q.earn(o, p.share(r))
+		p.join(r, o)
+	}
+	return r.group.Front().Value.(*entry)
+}
+
+// join moves what a deployment can pay for of a lane's adapter into its group.
+func (p *Pool) join(r *replica, t *tenant) {
+	for t.line.Len() > 0 && r.group.Len() < p.bounds.Group {
+		e := t.head()
+		if e.turn.Adapter != r.adapter || !r.serves(e) || t.deficit < e.tokens {
+			return
+		}
+		p.bestEffort.choose(e, r.group)
+	}
+}
+
+// reclaim gives up groups whose calls another lane with room may begin with.
+func (p *Pool) reclaim(may func(*entry) bool) {
+	for _, r := range p.replicas {
+		if r.group.Len() > 0 && may(r.group.Front().Value.(*entry)) {
+			p.disband(r)
+		}
+	}
+}
+
+// attended reports whether another lane is at the adapter.
+func (p *Pool) attended(adapter string, but *replica) bool {
+	for _, r := range p.replicas {
+		if r != but && r.grouped() && r.busy > 0 && r.adapter == adapter {
+			return true
+		}
+	}
+	return false
+}
+
+// disband puts what is left of a lane's group back to where it came from.
+func (p *Pool) disband(r *replica) {
+	for r.group.Len() > 0 {
+		p.disbanded++
+		e := r.group.Back().Value.(*entry)
+		e.queue.unshift(e)
+	}
+}
