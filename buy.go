@@ -216,8 +216,12 @@ func (s *Deployments) SpecsOf(m *Model) []ResolvedSpec {
 	return out
 }
 
-// checkMemory refuses a replica that could not hold its weights and context.
+// checkMemory refuses a replica whose engine is not here or that could not hold its
+// weights and context.
 func (b *sale) checkMemory(spec ResolvedSpec) error {
+	if b.engine.Missing != "" {
+		return Errorf(CodeInvalid, "The model %s needs the engine %s, which this server does not have: %s.", b.model.Name, b.engine.Name, b.engine.Missing)
+	}
 	need := MemoryNeed(b.weights.File, b.engine, spec.Slots, spec.ContextLength)
 	if b.engine.Remote || need <= spec.Replica.MemoryBytes {
 		return nil

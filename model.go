@@ -38,11 +38,14 @@ type Model struct {
 	WorkspaceID string // "": the catalogue, visible to everybody
 	Base        string // adapters: the name of the base model
 	Engine      string // name of the engine driver that runs it
-	File        ModelFile
-	URL         string // endpoints: base URL, ending before /chat/completions
-	RemoteName  string // endpoints: the model's name there; "" means Name
-	SealedKey   []byte // endpoints: the key, encrypted at rest; nil for none
-	Plans       []Plan
+	// Args come after the arguments that Berth gives the engine, whose last word counts.
+	// Only the configuration sets them: an argument can make an engine run programs.
+	Args       []string
+	File       ModelFile
+	URL        string // endpoints: base URL, ending before /chat/completions
+	RemoteName string // endpoints: the model's name there; "" means Name
+	SealedKey  []byte // endpoints: the key, encrypted at rest; nil for none
+	Plans      []Plan
 	// PlansByKind marks plans that nobody chose: ptu comes to them with a calibration.
 	PlansByKind bool
 	// Specs are the specs the model may be deployed on; a zero field of an override

@@ -31,6 +31,8 @@ type ModelFiles interface {
 	// InspectPlain hashes any regular file, such as the script of the fake engine, or a
 	// folder of whole weights in the form of Hugging Face.
 	InspectPlain(ctx context.Context, path string) (ModelFile, error)
+	// IsFolder reports whether path is a folder rather than a file.
+	IsFolder(path string) bool
 }
 
 // NewModel is what somebody adds to the catalogue: a base (Path), an adapter (Base and
@@ -45,9 +47,10 @@ type NewModel struct {
 	WorkspaceID   string     // "": the catalogue
 	URL           string
 	RemoteName    string
-	Key           string // of the endpoint
-	Engine        string // "": by kind
-	Plans         []Plan // nil: by kind
+	Key           string   // of the endpoint
+	Engine        string   // "": by kind, and of weights by their form
+	Args          []string // of the engine; from the configuration only
+	Plans         []Plan   // nil: by kind
 	Specs         []SpecOverride
 	Pool          PoolPolicy
 	Calibration   Calibration
@@ -159,7 +162,7 @@ func modelTaken(name string) error {
 // entry is what n says of a model without its files.
 func (s *Models) entry(n NewModel) Model {
 	return Model{
-		Name: n.Name, WorkspaceID: n.WorkspaceID, Engine: n.Engine, Plans: n.Plans, Specs: n.Specs, Pool: n.Pool, Calibration: n.Calibration,
+		Name: n.Name, WorkspaceID: n.WorkspaceID, Engine: n.Engine, Args: n.Args, Plans: n.Plans, Specs: n.Specs, Pool: n.Pool, Calibration: n.Calibration,
 		Thinking: n.Thinking, ContextLength: n.ContextLength, StandIn: n.StandIn, Description: n.Description,
 		Configured: n.Configured, CreatedAt: s.Now(),
 	}
@@ -243,7 +246,13 @@ func (m *Model) followFile() {
 }
 
 func (s *Models) inspectBase(ctx context.Context, m *Model, n NewModel) (err error) {
+	if m.Engine == "" && s.Files.IsFolder(n.Path) {
+		m.Engine = EngineVLLM
+	}
 	m.asBase()
+	if err := s.checkEngine(m); err != nil {
+		return err // before anything large is read
+	}
 	switch {
 	case m.Engine == EngineLlamaCpp:
 		m.File, err = s.Files.InspectBase(ctx, n.Path)
@@ -323,8 +332,8 @@ func (s *Models) checkEntry(m *Model) error {
 	if !m.Thinking.Valid() {
 		return Errorf(CodeInvalid, "The value %q of thinking of model %s is not known; use none, optional or always.", m.Thinking, m.Name)
 	}
-	if _, ok := s.Engines[m.Engine]; !ok {
-		return Errorf(CodeInvalid, "The engine %q of model %s is not known; use llamacpp, vllm, fake or endpoint.", m.Engine, m.Name)
+	if err := s.checkEngine(m); err != nil {
+		return err
 	}
 	if (m.Engine == EngineEndpoint) != (m.Kind == ModelKindEndpoint) {
 		return Errorf(CodeInvalid, "The engine %s is not for %s models such as %s; it is for those with a URL.", m.Engine, m.Kind, m.Name)
@@ -342,6 +351,18 @@ func (s *Models) checkEntry(m *Model) error {
 		if p == PlanLoRA && m.Kind != ModelKindAdapter || p == PlanPTU && m.Kind != ModelKindBase {
 			return Errorf(CodeInvalid, "The plan %s is not sold for %s models such as %s.", p, m.Kind, m.Name)
 		}
+	}
+	return nil
+}
+
+// checkEngine refuses an engine that is not known or that this server does not have.
+func (s *Models) checkEngine(m *Model) error {
+	engine, ok := s.Engines[m.Engine]
+	switch {
+	case !ok:
+		return Errorf(CodeInvalid, "The engine %q of model %s is not known; use llamacpp, vllm, fake or endpoint.", m.Engine, m.Name)
+	case engine.Missing != "":
+		return Errorf(CodeInvalid, "The model %s needs the engine %s, which this server does not have: %s.", m.Name, m.Engine, engine.Missing)
 	}
 	return nil
 }

@@ -121,6 +121,23 @@ func TestConfiguredModelsFollowTheConfiguration(t *testing.T) {
 	}
 }
 
+func TestWeightsRunOnTheEngineThatLoadsTheirForm(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 16)
+	file, err := h.models.Add(h.owner(), berth.NewModel{Name: "file", Path: "f", Args: []string{"--mlock"}})
+	if err != nil || file.Engine != berth.EngineLlamaCpp || !slices.Equal(file.Args, []string{"--mlock"}) {
+		t.Errorf("a file: %+v, %v", file, err)
+	}
+	folder := berth.NewModel{Name: "folder", Path: "d/"}
+	refused(t, second(h.models.Add(h.owner(), folder)), berth.CodeInvalid,
+		"The model folder needs the engine vllm, which this server does not have: set its command.")
+	h.models.Engines[berth.EngineVLLM] = berth.EngineTraits{Name: berth.EngineVLLM}
+	added, err := h.models.Add(h.owner(), folder)
+	if err != nil || added.Engine != berth.EngineVLLM {
+		t.Errorf("a folder: %+v, %v", added, err)
+	}
+}
+
 func TestAModelInUseIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, 16)

@@ -83,19 +83,29 @@ type Target struct {
 	Key       string // bearer key of the engine, never logged
 	Model     string // the model's name there
 	Adapter   int    // number of the adapter in the engine, −1 for none
-	Slots     int64
+	// AdapterDigest is the adapter's, "" for none.
+	AdapterDigest string
+	Slots         int64
 }
 
 // EngineCall is what the gateway decided about one call, for a driver to say it in its
 // engine's words.
 type EngineCall struct {
-	Model    string
-	Adapter  int // −1: none
-	Thinking *bool
+	Model   string
+	Adapter int // −1: none
+	// AdapterDigest is the adapter's, for engines that know it by name; "": none.
+	AdapterDigest string
+	// Workspace is whose call it is; "": nobody's.
+	Workspace string
+	Thinking  *bool
 	// MaxTokens is the largest output, thinking included; 0: the engine's own ceiling.
 	MaxTokens int64
 	Stream    bool
 	Class     Class
+	// Answers is how many are wanted (n); 0 counts as 1.
+	Answers int64
+	// Greedy: the client asked for temperature 0.
+	Greedy bool
 }
 
 // EngineCount is how an engine is asked for the exact number of tokens of a prompt. The
@@ -272,6 +282,9 @@ func (r *Routing) target(p *Replica, m Member, weights *Model) (Target, bool) {
 		t.Adapter = 0
 	case m.Plan == PlanLoRA:
 		t.Adapter = p.HasAdapter(m.Adapter.Digest)
+	}
+	if t.Adapter >= 0 {
+		t.AdapterDigest = p.Adapters[t.Adapter].Digest
 	}
 	return t, p.Lane.Owned() || p.Serves(m)
 }

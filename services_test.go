@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -76,6 +77,7 @@ func (h *house) wire() {
 		berth.EngineLlamaCpp: {Name: berth.EngineLlamaCpp, Adapters: true},
 		berth.EngineFake:     {Name: berth.EngineFake, Adapters: true, MixedAdapters: true},
 		berth.EngineEndpoint: {Name: berth.EngineEndpoint, Remote: true},
+		berth.EngineVLLM:     {Name: berth.EngineVLLM, Missing: "set its command"},
 		"plain":              {Name: "plain"},
 	}
 	w := berth.Writer{
@@ -189,6 +191,8 @@ func (shelf) Remove(berth.ModelFile) error { return nil }
 func (s shelf) InspectBase(_ context.Context, path string) (berth.ModelFile, error) {
 	return s.inspect(path)
 }
+
+func (shelf) IsFolder(path string) bool { return strings.HasSuffix(path, "/") }
 
 func (s shelf) InspectPlain(_ context.Context, path string) (berth.ModelFile, error) {
 	return s.inspect(path)

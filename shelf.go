@@ -2,7 +2,9 @@ package berth
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 )
 
 // Shelf is where Berth keeps its own copies of model files: those that did not lie on
@@ -55,7 +57,7 @@ func (s *Models) addUploaded(ctx context.Context, n NewModel, also func(Tx) erro
 		return Model{}, err
 	}
 	m := s.entry(n)
-	if a.Base, err = s.expect(ctx, &m, n); err != nil {
+	if a.Base, err = s.expect(ctx, &m, n, slices.Collect(maps.Keys(a.Hashed))); err != nil {
 		return Model{}, err
 	}
 	if m.File, err = s.Shelf.Put(ctx, a); err != nil {
@@ -119,15 +121,29 @@ func checkUploaded(caller Caller, n NewModel) error {
 	return ValidateModelName(n.Name)
 }
 
-// expect fills what the entry of an uploaded model says before its files are looked at,
+// engineFor is the engine that loads whole weights in files of these names.
+func engineFor(names []string) string {
+	ends := func(suffix string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return strings.HasSuffix(n, suffix) })
+	}
+	if ends(".safetensors") && !ends(".gguf") {
+		return EngineVLLM
+	}
+	return EngineLlamaCpp
+}
+
+// expect fills what the entry of an uploaded model says before its files, of which
+// the names are known, are looked at,
 // and refuses what would be refused with any files: they are not moved for nothing. It
 // returns the base.
-func (s *Models) expect(ctx context.Context, m *Model, n NewModel) (base Model, err error) {
+func (s *Models) expect(ctx context.Context, m *Model, n NewModel, names []string) (base Model, err error) {
 	if n.Base != "" {
 		if base, err = s.baseOf(ctx, m, n); err != nil {
 			return base, err
 		}
 		m.Engine = base.Engine
+	} else if m.Engine == "" {
+		m.Engine = engineFor(names)
 	}
 	if n.Base == "" || n.Weights == WeightsFull {
 		m.asBase()

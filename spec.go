@@ -103,6 +103,8 @@ type EngineTraits struct {
 	SeparatesRoles bool
 	// Remote: no process of ours; replicas hold no hardware.
 	Remote bool
+	// Missing says what to do before the engine can run here, "" when it can.
+	Missing string
 	// OverheadBytes is the memory of a replica beside weights and context.
 	OverheadBytes int64
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,9 +152,12 @@ func (a *App) wire() error {
 	hasher := pepper.Hasher()
 	hash := func(token string) berth.KeyHash { return hasher.Hash(token) }
 	drivers := engine.Drivers(engine.Config{
-		LlamaCpp: engine.LlamaCppConfig{Command: a.opt.Config.Engines.LlamaCpp.Command, Dir: a.opt.Config.Engines.Dir},
-		VLLM:     engine.VLLMConfig{Command: a.opt.Config.Engines.VLLM.Command},
-		Fake:     engine.FakeConfig{Executable: a.opt.Executable},
+		LlamaCpp: engine.LlamaCppConfig{Command: a.opt.Config.Engines.LlamaCpp.Command, Args: a.opt.Config.Engines.LlamaCpp.Args, Dir: a.opt.Config.Engines.Dir},
+		VLLM: engine.VLLMConfig{
+			Command: a.opt.Config.Engines.VLLM.Command, Args: a.opt.Config.Engines.VLLM.Args,
+			MaxRank: slices.Max(append([]int{0}, a.opt.Config.Imports.Ranks...)),
+		},
+		Fake: engine.FakeConfig{Executable: a.opt.Executable},
 		Endpoint: engine.EndpointConfig{OpenKey: func(m berth.Model) (string, error) {
 			key, err := box.Open(m.SealedKey, m.Name)
 			return string(key), err

@@ -108,7 +108,7 @@ func (a *App) forgetUnconfigured(ctx context.Context, before []berth.Model, conf
 
 func newModel(m config.Model) (berth.NewModel, error) {
 	n := berth.NewModel{
-		Name: m.Name, Path: m.Path, Base: m.Base, Adapter: m.Adapter, URL: m.URL, RemoteName: m.RemoteName, Engine: m.Engine,
+		Name: m.Name, Path: m.Path, Base: m.Base, Adapter: m.Adapter, URL: m.URL, RemoteName: m.RemoteName, Engine: m.Engine, Args: m.Args,
 		Pool:     berth.PoolPolicy{Spec: m.Pool.Spec, Min: m.Pool.Min, Max: m.Pool.Max},
 		Thinking: berth.Thinking(m.Thinking), ContextLength: int64(m.Context),
 		StandIn: m.StandIn, Description: m.Description, Configured: true,

@@ -59,7 +59,8 @@ type Spec struct {
 }
 
 // Model is one entry of the catalogue: a base (Path), an adapter (Base and Adapter) or
-// an endpoint (URL). Engine is never empty save for adapters, which run on their base's.
+// an endpoint (URL). Without an Engine weights run on the one that loads their form, and
+// adapters on their base's.
 type Model struct {
 	Name        string
 	Path        string         `config:"path" unit:"path"`
@@ -69,6 +70,7 @@ type Model struct {
 	KeyFile     string         `config:"key_file" unit:"path"`
 	RemoteName  string         `config:"remote_name"` // the endpoint's own name for it
 	Engine      string         `config:"engine" oneof:"llamacpp vllm fake endpoint"`
+	Args        []string       `config:"args"`                      // of its engine, after all others
 	Plans       []string       `config:"plans" oneof:"ptu mu lora"` // nil: whatever its kind allows
 	Specs       []SpecOverride `config:"specs"`                     // in the file's order: the first is the default
 	Pool        Pool           `config:"pool"`
@@ -140,9 +142,11 @@ type Engines struct {
 	ParallelStarts int `config:"parallel_starts" min:"1" max:"65536"`
 }
 
-// Engine is the command that starts an engine; nil: looked for, then installed.
+// Engine is the command that starts an engine; nil: looked for, then installed. Args
+// come after the arguments that Berth gives.
 type Engine struct {
 	Command []string `config:"command"`
+	Args    []string `config:"args"`
 }
 
 // Endpoints lists the private ranges that an admin's endpoint models may be aimed at.

@@ -124,7 +124,7 @@ models:
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []string{"llamacpp", "vllm", "", "endpoint"} {
+	for i, want := range []string{"", "vllm", "", "endpoint"} {
 		if got := cfg.Models[i].Engine; got != want {
 			t.Errorf("%s runs on %q, want %q", cfg.Models[i].Name, got, want)
 		}

@@ -151,8 +151,6 @@ func (b *binder) modelKind(m *Model, key string) {
 	case m.Engine == "fake":
 	case m.Path == "":
 		b.wrong(key, "%s must have a path (weights), a base and an adapter, or a url (endpoint)", key)
-	case m.Engine == "":
-		m.Engine = "llamacpp"
 	}
 }
 

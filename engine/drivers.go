@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"strconv"
+	"strings"
 
 	berth "github.com/berthhq/berth"
 )
@@ -71,4 +73,11 @@ func withThinking(fields []berth.Field, thinking *bool) []berth.Field {
 		Name:  "chat_template_kwargs",
 		Value: []byte(`{"enable_thinking":` + strconv.FormatBool(*thinking) + `}`),
 	})
+}
+
+// adapterName is what an adapter is called in engines that know it by a name: the same
+// in every start, and telling nobody whose it is.
+func adapterName(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return "berth-adapter-" + cmp.Or(hex, digest)
 }

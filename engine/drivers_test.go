@@ -22,7 +22,7 @@ func launchForTest() Launch {
 		ReplicaID: "rep_1",
 		Model:     berth.Model{Name: "abacus", File: berth.ModelFile{Path: "/models/a.gguf"}, ContextLength: 32768},
 		Spec:      berth.ResolvedSpec{Replica: berth.Resources{Threads: 3}, Slots: 4},
-		Adapters:  []berth.AdapterRef{{Path: "/models/words.gguf"}, {Path: "/models/shout.gguf"}},
+		Adapters:  []berth.AdapterRef{{Digest: "sha256:aa", Path: "/models/words.gguf"}, {Digest: "sha256:bb", Path: "/models/shout.gguf"}},
 		GPUs:      []berth.Accelerator{{ID: "GPU-1"}, {ID: "GPU-2"}},
 	}
 }
@@ -45,7 +45,7 @@ func TestCommand(t *testing.T) {
 		"vllm": {
 			"vllm serve /models/a.gguf --served-model-name abacus --host 127.0.0.1 --port 4711 --max-num-seqs 4" +
 				" --scheduling-policy priority --enable-prompt-tokens-details --max-model-len 32768 --tensor-parallel-size 2 --enable-lora --max-loras 2" +
-				" --lora-modules berth-adapter-0=/models/words.gguf berth-adapter-1=/models/shout.gguf",
+				" --max-cpu-loras 8 --max-lora-rank 64 --lora-modules berth-adapter-aa=/models/words.gguf berth-adapter-bb=/models/shout.gguf",
 			"VLLM_API_KEY=secret",
 		},
 		"fake": {
@@ -138,15 +138,15 @@ func TestCommandRefusesForGood(t *testing.T) {
 func TestFields(t *testing.T) {
 	t.Parallel()
 	drivers := Drivers(Config{})
-	full := berth.EngineCall{Model: "m", Adapter: 1, Thinking: new(true), MaxTokens: 7, Stream: true, Class: berth.ClassShared}
-	plain := berth.EngineCall{Model: "m", Adapter: -1, Class: berth.ClassDedicated}
+	full := berth.EngineCall{Model: "m", Adapter: 1, AdapterDigest: "sha256:bb", Workspace: "llm-w", Answers: 2, Greedy: true, Thinking: new(true), MaxTokens: 7, Stream: true, Class: berth.ClassShared}
+	plain := berth.EngineCall{Model: "m", Adapter: -1, Workspace: "llm-w", Answers: 1, Greedy: true, Class: berth.ClassDedicated}
 	for name, want := range map[string][2]string{
 		"llamacpp": {
 			`{"cache_prompt":false,"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"m","stream":true,"stream_options":{"include_usage":true},"timings_per_token":true}`,
 			`{"cache_prompt":true,"lora":[{"id":0,"scale":0}],"model":"m"}`,
 		},
 		"vllm": {
-			`{"chat_template_kwargs":{"enable_thinking":true},"max_tokens":7,"model":"berth-adapter-1","priority":1,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}`,
+			`{"cache_salt":"llm-w","chat_template_kwargs":{"enable_thinking":true},"max_tokens":7,"model":"berth-adapter-bb","priority":1,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"temperature":1,"top_k":1}`,
 			`{"model":"m","priority":0}`,
 		},
 		"endpoint": {
@@ -175,7 +175,7 @@ func TestFields(t *testing.T) {
 // mode of thinking.
 func TestCount(t *testing.T) {
 	t.Parallel()
-	call := berth.EngineCall{Model: "m", Adapter: 1, Thinking: new(true), MaxTokens: 7, Stream: true, Class: berth.ClassProbe}
+	call := berth.EngineCall{Model: "m", Adapter: 1, AdapterDigest: "sha256:1", Thinking: new(true), MaxTokens: 7, Stream: true, Class: berth.ClassProbe}
 	for name, want := range map[string]string{
 		"llamacpp": `/v1/chat/completions/input_tokens input_tokens "m" {"enable_thinking":true}`,
 		"vllm":     `/tokenize count "berth-adapter-1" {"enable_thinking":true}`,
@@ -284,6 +284,54 @@ func TestEndpoint(t *testing.T) {
 		got, err := remote.Endpoint(Launch{Model: c.model})
 		if got != c.want || c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%s: got %+v, %v; want %+v, %q", name, got, err, c.want, c.err)
+		}
+	}
+}
+
+// On a CPU vLLM takes half of the machine for the context unless it is told, and figures
+// of its use leave the machine unless it is told.
+func TestVLLMIsToldItsShare(t *testing.T) {
+	t.Parallel()
+	l := launchForTest()
+	l.GPUs, l.Adapters = nil, nil
+	l.Model.File.Stat.SizeBytes, l.Model.File.Architecture, l.Model.Thinking = 1<<30, "qwen3", berth.ThinkingOptional
+	l.Model.Args = []string{"--dtype", "float32"}
+	l.Spec.Replica.MemoryBytes = 8 << 30
+	d := NewVLLM(VLLMConfig{Command: []string{"vllm"}, Args: []string{"--enforce-eager"}})
+	for name, c := range map[string]struct {
+		change func(*Launch)
+		args   string // at the end
+		env    []string
+	}{
+		"on a CPU": {func(*Launch) {}, "--reasoning-parser qwen3 --enable-auto-tool-choice --tool-call-parser hermes --enforce-eager --dtype float32", []string{
+			"VLLM_CPU_KVCACHE_SPACE=4", "VLLM_CPU_OMP_THREADS_BIND=nobind", "OMP_NUM_THREADS=3", "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1",
+		}},
+		"with little memory":          {func(l *Launch) { l.Spec.Replica.MemoryBytes = 1 << 30 }, "float32", []string{"VLLM_CPU_KVCACHE_SPACE=1"}},
+		"a model that does not think": {func(l *Launch) { l.Model.Thinking = berth.ThinkingNone }, "--max-model-len 32768 --enable-auto-tool-choice --tool-call-parser hermes --enforce-eager --dtype float32", nil},
+		"parsers of the entry": {func(l *Launch) { l.Model.Args = []string{"--reasoning-parser", "mine", "--tool-call-parser", "mine"} },
+			"--max-model-len 32768 --enforce-eager --reasoning-parser mine --tool-call-parser mine", nil},
+		"a family that is not known": {func(l *Launch) { l.Model.File.Architecture = "new" }, "--max-model-len 32768 --enforce-eager --dtype float32", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := l
+			c.change(&l)
+			command, err := d.Command(l, Listen{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(command.Args, " "); !strings.HasSuffix(got, c.args) {
+				t.Errorf("%s\nwant …%s", got, c.args)
+			}
+			for _, want := range c.env {
+				if !slices.Contains(command.Env, want) {
+					t.Errorf("the environment %q has no %s", command.Env, want)
+				}
+			}
+		})
+	}
+	for rank, want := range map[int]string{0: "64", 8: "8", 9: "16", 300: "320", 4096: "512"} {
+		if got := (VLLMConfig{MaxRank: rank}).maxRank(); got != want {
+			t.Errorf("rank %d: --max-lora-rank %s, want %s", rank, got, want)
 		}
 	}
 }

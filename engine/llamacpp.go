@@ -78,6 +78,7 @@ func (d llamaCpp) Command(l Launch, at Listen) (Command, error) {
 	if len(l.Adapters) > 0 {
 		args = append(args, "--lora-init-without-apply")
 	}
+	args = append(append(args, d.Args...), l.Model.Args...)
 	return Command{Args: args, Env: environment(l, "LLAMA_API_KEY="+at.Key)}, nil
 }
 

@@ -18,6 +18,8 @@ import (
 type LlamaCppConfig struct {
 	// Command, when there is one, comes before the flags, such as ["llama-server"].
 	Command []string
+	// Args come after the flags, whose last word counts.
+	Args []string
 	// Dir is where [InstallLlamaCpp] puts the engine.
 	Dir string
 }

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	berth "github.com/berthhq/berth"
@@ -13,9 +15,15 @@ import (
 type VLLMConfig struct {
 	// Command comes before the flags, such as ["vllm", "serve"].
 	Command []string
+	// Args come after the flags, whose last word counts.
+	Args []string
+	// MaxRank is the largest rank of the adapters that may come while an engine runs;
+	// below 1: 64, the largest that imports take by default.
+	MaxRank int
 }
 
-// vllm runs vLLM's OpenAI server on a Hugging Face folder.
+// vllm runs vLLM's OpenAI server on a Hugging Face folder. What is said of it here was
+// seen with version 0.32.0 on a CPU.
 type vllm struct{ VLLMConfig }
 
 var _ Driver = vllm{}
@@ -23,24 +31,33 @@ var _ Driver = vllm{}
 // NewVLLM returns the driver "vllm".
 func NewVLLM(c VLLMConfig) Driver { return vllm{c} }
 
-func (vllm) Traits() berth.EngineTraits {
-	return berth.EngineTraits{
-		Name:          "vllm",
+const vllmMissing = "set engines.vllm.command in its configuration, for example to [vllm, serve]"
+
+func (d vllm) Traits() berth.EngineTraits {
+	traits := berth.EngineTraits{
+		Name:          berth.EngineVLLM,
 		MixedAdapters: true,
 		Adapters:      true,
-		OverheadBytes: 1900 << 20, // its three processes on a CPU
+		// Its four processes on a CPU, without weights and context: 2,130 MiB of their own
+		// after some calls to Abacus.
+		OverheadBytes: vllmOverheadBytes,
 	}
+	if len(d.VLLMConfig.Command) == 0 {
+		traits.Missing = vllmMissing
+	}
+	return traits
 }
+
+const vllmOverheadBytes = 2200 << 20
 
 func (d vllm) Command(l Launch, at Listen) (Command, error) {
 	if len(d.VLLMConfig.Command) == 0 {
-		return Command{}, fmt.Errorf(`%w: vLLM is not configured; set engines.vllm.command, for example to ["vllm", "serve"]`, ErrPermanent)
+		return Command{}, fmt.Errorf("%w: vLLM is not configured; %s", ErrPermanent, vllmMissing)
 	}
-	args := append([]string{}, d.VLLMConfig.Command...)
-	args = append(args, l.Model.File.Path,
+	args := append(slices.Clone(d.VLLMConfig.Command), l.Model.File.Path,
 		"--served-model-name", l.Model.Name,
 		"--host", at.Host, "--port", strconv.Itoa(at.Port),
-		"--max-num-seqs", strconv.FormatInt(l.Spec.Slots, 10),
+		"--max-num-seqs", strconv.FormatInt(max(l.Spec.Slots, 1), 10),
 		"--scheduling-policy", "priority",
 		"--enable-prompt-tokens-details")
 	if tokens := contextLength(l); tokens > 0 {
@@ -49,42 +66,149 @@ func (d vllm) Command(l Launch, at Listen) (Command, error) {
 	if n := len(l.GPUs); n > 1 { // it takes one unless it is told
 		args = append(args, "--tensor-parallel-size", strconv.Itoa(n))
 	}
-	if n := len(l.Adapters); n > 0 {
-		args = append(args, "--enable-lora", "--max-loras", strconv.Itoa(n), "--lora-modules")
-		for i, a := range l.Adapters {
-			args = append(args, vllmAdapter(i)+"="+a.Path)
-		}
-	}
-	return Command{Args: args, Env: environment(l, "VLLM_API_KEY="+at.Key)}, nil
+	args = append(args, vllmParsers(l.Model)...)
+	args = append(args, d.adapters(l)...)
+	args = append(append(args, d.VLLMConfig.Args...), l.Model.Args...)
+	return Command{Args: args, Env: environment(l, d.variables(l, at)...)}, nil
 }
 
-// vllmAdapter is the name under which an adapter is called.
-func vllmAdapter(number int) string { return "berth-adapter-" + strconv.Itoa(number) }
+// variables are vLLM's own. It is told to ask nobody for models and to send nobody
+// figures of its use, which it does by default.
+func (vllm) variables(l Launch, at Listen) []string {
+	own := []string{"VLLM_API_KEY=" + at.Key, "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1", "DO_NOT_TRACK=1"}
+	if len(l.GPUs) > 0 {
+		return own
+	}
+	// Without a number it takes half of the machine's memory for the context. It counts in
+	// whole GiB. Binding threads to cores is left to the operating system: several engines
+	// would choose the same.
+	left := l.Spec.Replica.MemoryBytes - vllmOverheadBytes - l.Model.File.Stat.SizeBytes
+	return append(own,
+		"VLLM_CPU_KVCACHE_SPACE="+strconv.FormatInt(max(left>>30, 1), 10),
+		"VLLM_CPU_OMP_THREADS_BIND=nobind")
+}
+
+// vllmAdaptersAtOnce bounds the adapters that run side by side in one replica, whose
+// place on the accelerator is reserved at the start.
+const vllmAdaptersAtOnce = 8
+
+// vllmRanks are those that --max-lora-rank may be; adapters of smaller ones fit as well.
+var vllmRanks = []int{8, 16, 32, 64, 128, 256, 320, 512}
+
+// vllmRank is what imports take by default.
+const vllmRank = 64
+
+// maxRank is what an engine is told.
+func (c VLLMConfig) maxRank() string {
+	rank := cmp.Or(max(c.MaxRank, 0), vllmRank)
+	i := slices.IndexFunc(vllmRanks, func(r int) bool { return r >= rank })
+	if i < 0 {
+		i = len(vllmRanks) - 1
+	}
+	return strconv.Itoa(vllmRanks[i])
+}
+
+// adapters are the flags for LoRA. vLLM keeps --max-cpu-loras of them in memory, the
+// least recently used ones go first, and reads one that went from its folder again when
+// it is called: seen with three adapters, room for two and for one at a time, within the
+// time of a call.
+func (d vllm) adapters(l Launch) []string {
+	if len(l.Adapters) == 0 {
+		return nil
+	}
+	atOnce := min(int64(len(l.Adapters)), vllmAdaptersAtOnce)
+	args := []string{
+		"--enable-lora",
+		"--max-loras", strconv.FormatInt(atOnce, 10),
+		"--max-cpu-loras", strconv.FormatInt(4*atOnce, 10),
+		"--max-lora-rank", d.maxRank(),
+		"--lora-modules",
+	}
+	for _, a := range l.Adapters {
+		args = append(args, adapterName(a.Digest)+"="+a.Path)
+	}
+	return args
+}
+
+// vllmParsers are the flags for models that reason and call tools, by the model_type of
+// their config.json. What is not in the list is said by args of the model's entry, which
+// also win over the list.
+func vllmParsers(m berth.Model) []string {
+	known, ok := vllmParsersOf[m.File.Architecture]
+	if !ok {
+		return nil
+	}
+	var args []string
+	if known.reasoning != "" && m.Thinking != berth.ThinkingNone && m.Thinking != "" && !slices.Contains(m.Args, "--reasoning-parser") {
+		args = append(args, "--reasoning-parser", known.reasoning)
+	}
+	if known.tools != "" && !slices.Contains(m.Args, "--tool-call-parser") {
+		args = append(args, "--enable-auto-tool-choice", "--tool-call-parser", known.tools)
+	}
+	return args
+}
+
+// vllmParsersOf is what vLLM's documentation says of these families; qwen3 was tried.
+var vllmParsersOf = map[string]struct{ reasoning, tools string }{
+	"qwen2":     {"", "hermes"},
+	"qwen2_moe": {"", "hermes"},
+	"qwen3":     {"qwen3", "hermes"},
+	"qwen3_moe": {"qwen3", "hermes"},
+	"llama":     {"", "llama3_json"},
+	"mistral":   {"", "mistral"},
+	"granite":   {"granite", "granite"},
+	"gpt_oss":   {"openai_gptoss", "openai"},
+	"glm4_moe":  {"glm45", "glm45"},
+	"seed_oss":  {"seed_oss", "seed_oss"},
+}
 
 func (d vllm) Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) error {
-	for adapter := -1; adapter < len(l.Adapters); adapter++ {
-		call := berth.EngineCall{Model: l.Model.Name, Adapter: adapter, MaxTokens: 1, Class: berth.ClassProbe}
-		if err := askOneToken(ctx, client, e, d.Fields(call)); err != nil {
-			return err
+	if err := d.askFor(ctx, client, e, l.Model.Name, berth.AdapterRef{}); err != nil {
+		return err
+	}
+	for _, a := range l.Adapters {
+		if err := d.askFor(ctx, client, e, l.Model.Name, a); err != nil {
+			return fmt.Errorf("adapter %s: %w", a.Path, err)
 		}
 	}
 	return nil
 }
 
+// askFor asks the model, or one of its adapters, for a token.
+func (d vllm) askFor(ctx context.Context, client *http.Client, e Endpoint, model string, a berth.AdapterRef) error {
+	call := berth.EngineCall{Model: model, Adapter: -1, MaxTokens: 1, Class: berth.ClassProbe}
+	if a.Digest != "" {
+		call.Adapter, call.AdapterDigest = 0, a.Digest
+	}
+	return askOneToken(ctx, client, e, d.Fields(call))
+}
+
 // Fields puts the adapter's name in the place of the model's.
 func (vllm) Fields(c berth.EngineCall) []berth.Field {
 	if c.Adapter >= 0 {
-		c.Model = vllmAdapter(c.Adapter)
+		c.Model = adapterName(c.AdapterDigest)
 	}
-	return append(withThinking(openAIFields(c, usageAlong), c.Thinking),
+	fields := append(withThinking(openAIFields(c, usageAlong), c.Thinking),
 		berth.Field{Name: "priority", Value: strconv.AppendInt(nil, vllmPriority(c.Class), 10)})
+	if c.Workspace != "" && c.Class != berth.ClassDedicated {
+		// Where workspaces share an engine, what one of them asked is not found in the cache
+		// by another, and the figures of a call do not tell of it. Ids of workspaces have no
+		// character that needs an escape.
+		fields = append(fields, berth.Field{Name: "cache_salt", Value: []byte(`"` + c.Workspace + `"`)})
+	}
+	if c.Greedy && c.Answers > 1 {
+		// It refuses several answers at temperature 0, which are all alike. So they are
+		// drawn from the first choice alone.
+		fields = append(fields, berth.Field{Name: "temperature", Value: []byte("1")}, berth.Field{Name: "top_k", Value: []byte("1")})
+	}
+	return fields
 }
 
 // Count implements [Driver]. vLLM renders the messages with their tools and the
 // template's arguments as for a call; members that it does not know there it passes over.
 func (vllm) Count(c berth.EngineCall) (berth.EngineCount, bool) {
 	if c.Adapter >= 0 {
-		c.Model = vllmAdapter(c.Adapter)
+		c.Model = adapterName(c.AdapterDigest)
 	}
 	fields := openAIFields(berth.EngineCall{Model: c.Model}, "")
 	return berth.EngineCount{Path: "/tokenize", Fields: withThinking(fields, c.Thinking), Member: "count"}, true

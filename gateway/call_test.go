@@ -208,7 +208,7 @@ func TestScenarios(t *testing.T) {
 			path: nativePath, body: generation("37+85", `"enable_thinking":true`), status: 200,
 			plan: plan{scripts: []fakeengine.Script{{Reasoning: "seven and five ", Reply: "122"}}},
 			want: map[string]any{
-				"output.choices.0.message.reasoning_content": "seven and five ", "output.choices.0.message.content": "122",
+				"output.choices.0.message.reasoning_content": "seven and five", "output.choices.0.message.content": "122",
 				"usage.output_tokens": 4.0, "usage.output_tokens_details.reasoning_tokens": 3.0,
 			},
 			engine: []string{`"enable_thinking":true`}, record: ended(berth.EndStop, 200, tokens(5, 4, 3)),

@@ -59,7 +59,7 @@ func (g *Gateway) countCall(ctx context.Context, c *call) (int64, error) {
 // countsAtOnce counts of a deployment run at once; others wait, all of them for countWait
 // together with the asking.
 func (g *Gateway) count(ctx context.Context, l *live, deploymentID string, r *request, target berth.Target) (int64, error) {
-	ask, ok := g.engine(target.Engine).Count(r.engineCall(target, berth.ClassProbe))
+	ask, ok := g.engine(target.Engine).Count(r.engineCall(target, "", berth.ClassProbe))
 	if !ok {
 		return 0, errNoCount
 	}

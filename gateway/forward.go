@@ -82,7 +82,7 @@ func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
 	if err := buffer.grow(int64(len(c.body.bytes)) + oursBytes); err != nil {
 		return nil, err
 	}
-	ours := g.engine(c.target.Engine).Fields(c.request.engineCall(c.target, c.class))
+	ours := g.engine(c.target.Engine).Fields(c.request.engineCall(c.target, c.route.WorkspaceID, c.class))
 	buffer.bytes = appendEngineBody(buffer.bytes, &c.request, ours)
 
 	c.taken = true

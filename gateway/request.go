@@ -162,11 +162,24 @@ func (r *request) ask(past *history) Tokens {
 }
 
 // engineCall says the call to a driver, for target.
-func (r *request) engineCall(target berth.Target, class berth.Class) berth.EngineCall {
+func (r *request) engineCall(target berth.Target, workspace string, class berth.Class) berth.EngineCall {
 	return berth.EngineCall{
 		Model: target.Model, Adapter: target.Adapter, Thinking: r.thinking,
+		AdapterDigest: target.AdapterDigest, Workspace: workspace,
 		MaxTokens: r.engineMax, Stream: r.engineStreams(), Class: class,
+		Answers: r.n, Greedy: r.n > 1 && r.greedy(),
 	}
+}
+
+// greedy reports whether the client wants no chance in its answers.
+func (r *request) greedy() bool {
+	for _, f := range r.fields {
+		if f.Name == "temperature" {
+			t, ok := value(f.Value).number()
+			return ok && t == 0
+		}
+	}
+	return false
 }
 
 func (r *request) engineStreams() bool { return r.stream || r.collected }

@@ -31,6 +31,7 @@ var (
 type scratch struct {
 	events *sse.Reader
 	reply  reply
+	spaces margins
 	frames []byte // made for the client and not yet sent
 }
 
@@ -44,7 +45,7 @@ func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c 
 	defer scratches.Put(space)
 	defer space.events.Reset(nil)
 	space.events.Reset(response.Body)
-	space.frames = space.frames[:0]
+	space.frames, space.spaces = space.frames[:0], space.spaces[:0]
 	idle := time.AfterFunc(g.bounds.StreamIdle, func() { cancel(wentIdle()) })
 	defer idle.Stop()
 
@@ -101,6 +102,7 @@ func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, o
 			return interrupted(ctx, err)
 		}
 		g.observe(c, &space.reply)
+		space.spaces.trim(&space.reply)
 		space.frames = w.event(space.frames, &space.reply, &c.usage)
 	}
 	return nil
@@ -164,6 +166,7 @@ func (g *Gateway) whole(ctx context.Context, c *call, response *http.Response, o
 		return interrupted(ctx, err)
 	}
 	c.usage.whole(&r)
+	new(margins).trim(&r)
 	c.firstToken = g.now()
 	made := g.bodies.take()
 	defer made.free()

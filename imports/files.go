@@ -31,6 +31,9 @@ type Files struct {
 
 var _ berth.ModelFiles = Files{}
 
+// IsFolder implements [berth.ModelFiles].
+func (Files) IsFolder(path string) bool { return isFolder(path) }
+
 // InspectPlain implements [berth.ModelFiles].
 func (f Files) InspectPlain(ctx context.Context, path string) (berth.ModelFile, error) {
 	if isFolder(path) {

@@ -180,6 +180,8 @@ func (shelf) InspectAdapter(context.Context, string, berth.ModelFile) (berth.Mod
 	return berth.ModelFile{}, berth.Errorf(berth.CodeInvalid, "There is no llama.cpp here.")
 }
 
+func (shelf) IsFolder(string) bool { return false }
+
 func (shelf) InspectPlain(_ context.Context, path string) (berth.ModelFile, error) {
 	return berth.ModelFile{Path: path, Digest: "sha256:plain"}, nil
 }

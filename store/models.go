@@ -19,6 +19,7 @@ var modelTable = newTable("models", "model", func(m *berth.Model) []column {
 		{"url", &m.URL},
 		{"remote_name", &m.RemoteName},
 		{"sealed_key", &m.SealedKey},
+		{"args", document{&m.Args}},
 		{"plans", document{&m.Plans}},
 		{"plans_by_kind", &m.PlansByKind},
 		{"specs", document{&m.Specs}},
