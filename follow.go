@@ -35,6 +35,7 @@ func ReadRouting(ctx context.Context, tx Tx) (r Routing, err error) {
 // the store cannot say what that is.
 func ReadRoutingSince(ctx context.Context, tx Tx, version int64) (r Routing, known bool, err error) {
 	f := follower{ctx: ctx, tx: tx, have: map[Ref]bool{}}
+	f.SoldPPM = map[string]int64{}
 	if f.Version, err = tx.RoutingVersion(ctx); err != nil {
 		return r, false, err
 	}
@@ -99,6 +100,20 @@ func (f *follower) pool(id string) error {
 	f.take(all...)
 	members, err := f.tx.Pools().Members(f.ctx, id)
 	f.Members = append(f.Members, members...)
+	return errors.Join(err, f.engines(id))
+}
+
+// engines reads the replicas of a pool and what of them is sold.
+func (f *follower) engines(poolID string) error {
+	if !f.first("replicas of", poolID) {
+		return nil
+	}
+	replicas, err := f.tx.Replicas().OfPool(f.ctx, poolID)
+	if err != nil {
+		return err
+	}
+	f.Replicas = append(f.Replicas, replicas...)
+	f.SoldPPM[poolID], err = f.tx.Pools().SoldPPM(f.ctx, poolID)
 	return err
 }
 
@@ -162,8 +177,8 @@ func (f *follower) complete() error {
 
 // surround reads the models and replicas of a deployment, and its pool.
 func (f *follower) surround(d *Deployment) error {
-	if !d.DeletedAt.IsZero() {
-		return nil
+	if err := f.engines(d.PoolID); err != nil || !d.DeletedAt.IsZero() {
+		return err
 	}
 	for _, name := range []string{d.ModelName, d.BaseModel} {
 		if err := f.model(name); err != nil {
@@ -183,12 +198,7 @@ func (f *follower) surround(d *Deployment) error {
 			return err
 		}
 	}
-	if !f.first("replicas of", d.PoolID) {
-		return nil
-	}
-	replicas, err := f.tx.Replicas().OfPool(f.ctx, d.PoolID)
-	f.Replicas = append(f.Replicas, replicas...)
-	return err
+	return nil
 }
 
 func (f *follower) model(name string) error {

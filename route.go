@@ -15,8 +15,9 @@ type Snapshot struct {
 	// transaction up to it has taken effect.
 	Version    int64
 	Keys       map[KeyHash]*KeyEntry
-	Workspaces map[string]string // their accounts, by id
-	Routes     map[string]*Route // by deployed model
+	Workspaces map[string]string     // their accounts, by id
+	Routes     map[string]*Route     // by deployed model
+	Pools      map[string]*PoolRoute // by id; those with ready replicas
 }
 
 // Enter returns a live key's entry as it acts in the workspace that a request names, ""
@@ -63,6 +64,8 @@ type Route struct {
 	ContextLength int64 // tokens of prompt and answer together; 0: unknown
 	Limits        Limits
 	CreatedAt     time.Time
+	PoolID        string   // "": replicas of its own
+	Adapter       string   // digest of what its calls in the pool use; "": the base
 	Targets       []Target // ready replicas
 }
 
@@ -131,6 +134,9 @@ type Routing struct {
 	Deployments []Deployment
 	Members     []Member
 	Replicas    []Replica
+	// SoldPPM are the loads of the pools whose replicas are all here. nil: that is every
+	// pool, and the members say.
+	SoldPPM map[string]int64
 	// Address returns how the running engine of a replica is reached.
 	Address func(r *Replica) (url, key string, ok bool)
 }
@@ -143,7 +149,7 @@ func (r *Routing) Snapshot(now time.Time) *Snapshot { return r.Update(&Snapshot{
 // token comes with its parent and a key with its workspace. A map is copied only when
 // something in it changes: 10,000 entries take some 0.1 ms.
 func (r *Routing) Update(old *Snapshot, now time.Time) *Snapshot {
-	s := &Snapshot{Version: r.Version, Keys: old.Keys, Workspaces: old.Workspaces, Routes: old.Routes}
+	s := &Snapshot{Version: r.Version, Keys: old.Keys, Workspaces: old.Workspaces, Routes: old.Routes, Pools: r.pools(old.Pools)}
 	if len(r.Workspaces) > 0 || s.Workspaces == nil {
 		s.Workspaces = r.accounts(old.Workspaces)
 	}
@@ -195,6 +201,9 @@ func (r *Routing) routes(old map[string]*Route) map[string]*Route {
 		owner := d.PoolID
 		if owner == "" {
 			owner = d.ID
+		}
+		if d.PoolID != "" {
+			route.PoolID, route.Adapter = d.PoolID, members[d.ID].Adapter.Digest
 		}
 		for _, p := range owned[owner] {
 			if t, ok := r.target(p, members[d.ID], models[p.ModelName]); ok {

@@ -130,3 +130,45 @@ func TestOnlyLiveKeysOpen(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+func TestPoolsOfASnapshot(t *testing.T) {
+	t.Parallel()
+	starting := replica("starting", "pool", berth.LaneBase)
+	starting.State = berth.ReplicaStarting
+	r := berth.Routing{
+		Deployments: []berth.Deployment{{ID: "p", DeployedModel: "p", Plan: berth.PlanPTU, PoolID: "pool"}, {ID: "w", DeployedModel: "w", Plan: berth.PlanLoRA, PoolID: "pool"}},
+		Members:     []berth.Member{{PoolID: "pool", DeploymentID: "p", Plan: berth.PlanPTU, LoadPPM: 50_000}, {PoolID: "pool", DeploymentID: "w", Plan: berth.PlanLoRA, Adapter: words}},
+		Replicas:    []berth.Replica{replica("lane", "pool", berth.LaneLoRA, words), replica("base", "pool", berth.LaneBase), starting, replica("idle", "unsold", berth.LaneBase)},
+	}
+	s := running(r)
+	base := berth.PoolReplica{ID: "base", Lane: berth.LaneBase, Slots: 4, Guaranteed: 2}
+	lane := berth.PoolReplica{ID: "lane", Lane: berth.LaneLoRA, Slots: 4, Adapters: []berth.AdapterRef{words}}
+	want := map[string]*berth.PoolRoute{
+		"pool":   {ID: "pool", SoldPPM: 50_000, Replicas: []berth.PoolReplica{base, lane}},
+		"unsold": {ID: "unsold", Replicas: []berth.PoolReplica{{ID: "idle", Lane: berth.LaneBase, Slots: 4}}},
+	}
+	if !reflect.DeepEqual(s.Pools, want) {
+		t.Errorf("pools %+v", s.Pools)
+	}
+	if p, w := s.Routes["p"], s.Routes["w"]; p.PoolID != "pool" || p.Adapter != "" || w.PoolID != "pool" || w.Adapter != words.Digest {
+		t.Errorf("routes %+v and %+v", p, w)
+	}
+
+	r.Replicas[0].State = berth.ReplicaDraining
+	next := berth.Routing{Replicas: r.Replicas[:3], SoldPPM: map[string]int64{"pool": 900_000}, Address: func(*berth.Replica) (string, string, bool) { return "", "", true }}
+	base.Guaranteed = 3
+	got := next.Update(s, noon)
+	if p := got.Pools["pool"]; len(p.Replicas) != 1 || !reflect.DeepEqual(p.Replicas[0], base) {
+		t.Errorf("more sold, the lane drains: %+v", p)
+	}
+	if got.Pools["unsold"] != s.Pools["unsold"] || s.Pools["pool"].SoldPPM != 50_000 {
+		t.Error("another pool, or the old snapshot, was changed")
+	}
+	if same := next.Update(got, noon); same.Pools["pool"] != got.Pools["pool"] {
+		t.Error("nothing changed, and the pool is another")
+	}
+	next.Replicas = nil
+	if gone := next.Update(got, noon); gone.Pools["pool"] != nil || gone.Pools["unsold"] == nil {
+		t.Errorf("without replicas: %+v", gone.Pools)
+	}
+}

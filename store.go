@@ -185,6 +185,8 @@ type PoolStore interface {
 	Member(ctx context.Context, deploymentID string) (Member, error)
 	// Demand sums the members of a pool up.
 	Demand(ctx context.Context, poolID string) (Demand, error)
+	// SoldPPM is the load of its sales alone, in millionths of a replica.
+	SoldPPM(ctx context.Context, poolID string) (int64, error)
 	// Prove inserts or replaces what is known of an adapter. It goes with its pool.
 	Prove(ctx context.Context, p Proof) error
 	Proofs(ctx context.Context, poolID string) ([]Proof, error) // by adapter

@@ -1,7 +1,9 @@
 package berth
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -77,6 +79,68 @@ func (r *PoolReplica) Serves(adapter string) bool {
 		}
 	}
 	return false
+}
+
+// pools returns the pools that r knows in place of what was there before. One that did
+// not change stays the same value.
+func (r *Routing) pools(old map[string]*PoolRoute) map[string]*PoolRoute {
+	ready := map[string][]*Replica{}
+	for i := range r.Replicas {
+		have := &r.Replicas[i]
+		if have.PoolID == "" || have.State != ReplicaReady {
+			continue
+		}
+		if _, _, ok := r.Address(have); ok {
+			ready[have.PoolID] = append(ready[have.PoolID], have)
+		}
+	}
+	sold := r.SoldPPM
+	if sold == nil {
+		sold = make(map[string]int64, len(ready))
+		for id := range ready {
+			sold[id] = 0
+		}
+		for i := range r.Members {
+			sold[r.Members[i].PoolID] += r.Members[i].LoadPPM
+		}
+	}
+	if len(sold) == 0 && old != nil {
+		return old
+	}
+	pools := copied(old, len(sold))
+	for id := range sold {
+		switch p := newPoolRoute(id, sold[id], ready[id]); {
+		case len(p.Replicas) == 0:
+			delete(pools, id)
+		case pools[id] == nil || !pools[id].equal(p):
+			pools[id] = p
+		}
+	}
+	return pools
+}
+
+func newPoolRoute(id string, soldPPM int64, ready []*Replica) *PoolRoute {
+	p := &PoolRoute{ID: id, SoldPPM: soldPPM}
+	shared := int64(0) // replicas that reserved calls go to
+	for _, have := range ready {
+		p.Replicas = append(p.Replicas, PoolReplica{ID: have.ID, Lane: have.Lane, Slots: max(have.Spec.Slots, 1), Adapters: have.Adapters})
+		if have.Lane != LaneLoRA {
+			shared++
+		}
+	}
+	for i := range p.Replicas {
+		if have := &p.Replicas[i]; have.Lane != LaneLoRA {
+			have.Guaranteed = GuaranteedSlots(have.Slots, soldPPM, shared)
+		}
+	}
+	slices.SortFunc(p.Replicas, func(a, b PoolReplica) int { return cmp.Compare(a.ID, b.ID) })
+	return p
+}
+
+func (p *PoolRoute) equal(o *PoolRoute) bool {
+	return p.SoldPPM == o.SoldPPM && slices.EqualFunc(p.Replicas, o.Replicas, func(a, b PoolReplica) bool {
+		return a.ID == b.ID && a.Lane == b.Lane && a.Slots == b.Slots && a.Guaranteed == b.Guaranteed && slices.Equal(a.Adapters, b.Adapters)
+	})
 }
 
 // The part of reserved calls that may find all guaranteed slots taken, and the mean

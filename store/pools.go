@@ -120,6 +120,11 @@ func (s pools) Demand(ctx context.Context, poolID string) (d berth.Demand, err e
 	return d, read(memberTable.noun, err)
 }
 
+func (s pools) SoldPPM(ctx context.Context, poolID string) (sold int64, err error) {
+	err = s.tx.queryRow(ctx, "SELECT COALESCE(SUM(load_ppm), 0) FROM members WHERE pool_id = ? AND plan = ?", poolID, berth.PlanPTU).Scan(&sold)
+	return sold, read(memberTable.noun, err)
+}
+
 var proveSQL = proofTable.insertSQL + " ON CONFLICT (pool_id, adapter) DO UPDATE SET proved = excluded.proved, failures = excluded.failures"
 
 func (s pools) Prove(ctx context.Context, p berth.Proof) error {

@@ -142,6 +142,8 @@ var lists = []promise{
 			members := view(s, func(tx berth.Tx) ([]berth.Member, error) { return tx.Pools().Members(ctx, id) })
 			demand := view(s, func(tx berth.Tx) (berth.Demand, error) { return tx.Pools().Demand(ctx, id) })
 			s.same("sums", demand, berth.DemandOf(members))
+			sold := view(s, func(tx berth.Tx) (int64, error) { return tx.Pools().SoldPPM(ctx, id) })
+			s.same("what is sold", sold, demand.SoldPPM)
 			one := view(s, func(tx berth.Tx) (berth.Member, error) { return tx.Pools().Member(ctx, members[0].DeploymentID) })
 			s.same("a member", one, members[0])
 		}
