@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -582,3 +583,75 @@ func FuzzAnthropic(f *testing.F) {
 		}
 	})
 }
+
+const countPath = messagesPath + "/count_tokens"
+
+// conformance 165
+func TestAnthropicCount(t *testing.T) {
+	t.Parallel()
+	h := open(t, plan{scripts: []fakeengine.Script{{CachedTokens: 2, PromptTokens: &fakeengine.PromptRule{PerCall: 7, PerMessage: 5, PerWord: 3}}}})
+	calls := 0
+	for _, body := range []string{
+		message("one two three"),
+		message("x", `"system":[{"type":"text","text":"be brief"}]`),
+		message("x", `"thinking":{"type":"enabled","budget_tokens":9},"stream":false`),
+		conversation(`[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},
+			{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"so much"},{"type":"text","text":"and now"}]}]`, `"tools":[{"name":"f","input_schema":{}}]`),
+	} {
+		used := h.post(t, messagesPath, body).json(t)
+		calls++
+		sum := at(used, "usage", "input_tokens").(float64) + at(used, "usage", "cache_read_input_tokens").(float64) + at(used, "usage", "cache_creation_input_tokens").(float64)
+		for _, asked := range []string{body, strings.Replace(body, `"max_tokens":64,`, "", 1)} {
+			got := h.post(t, countPath, asked, "X-Request-Id: mine")
+			if got.body != fmt.Sprintf(`{"input_tokens":%.0f}`, sum) || got.header.Get("Request-Id") != "mine" {
+				t.Errorf("%s: counted %d %s, used %v", asked, got.status, got.body, sum)
+			}
+		}
+	}
+	h.meter.wait(t, calls)
+	if n := len(h.meter.records); n != calls {
+		t.Errorf("%d records of %d calls", n, calls)
+	}
+	if n := h.InFlight("", ""); n != 0 {
+		t.Errorf("%d counts still count as in flight", n)
+	}
+	for body, want := range map[string]string{
+		`{"model":"nobody"}`: "not_found_error",
+		strings.Replace(message("x"), `"messages"`, `"m"`, 1): "invalid_request_error",
+		message("x", `"enable_thinking":true`):                "invalid_request_error",
+		`{"model":"` + deployed + `"`:                         "invalid_request_error",
+	} {
+		if got := h.post(t, countPath, body); at(got.json(t), "error", "type") != want {
+			t.Errorf("%s: %d %s", body, got.status, got.body)
+		}
+	}
+	if got := h.do(t, "GET", countPath, ""); got.status != 400 {
+		t.Errorf("GET: %d %s", got.status, got.body)
+	}
+}
+
+func TestAnthropicCountElsewhere(t *testing.T) {
+	t.Parallel()
+	h := open(t, plan{dialect: uncounted{}})
+	if got := h.post(t, countPath, message("x")); got.status != 400 || at(got.json(t), "code") != "UnsupportedOperation" || got.header.Get("X-Should-Retry") != "false" {
+		t.Errorf("an engine that cannot: %d %s", got.status, got.body)
+	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	h = open(t, plan{route: func(r *berth.Route) {
+		lost := r.Targets[0]
+		lost.ReplicaID, lost.URL = "rep_9", gone.URL
+		r.Targets = append(r.Targets, lost)
+	}})
+	for range 4 {
+		if got := h.post(t, countPath, message("x")); got.body != `{"input_tokens":5}` {
+			t.Errorf("beside an engine that is gone: %d %s", got.status, got.body)
+		}
+		h.table.live("dep_1").counts = counts{}
+	}
+}
+
+// uncounted is a dialect of an engine that cannot count.
+type uncounted struct{ llama }
+
+func (uncounted) Count(berth.EngineCall) (berth.EngineCount, bool) { return berth.EngineCount{}, false }

@@ -18,6 +18,7 @@ type call struct {
 
 	key         *berth.KeyEntry // authenticate
 	body        *body           // read; nil when it is not needed any more
+	inside      bool            // counted by the doors
 	model       string          // resolve
 	route       *berth.Route
 	live        *live
@@ -57,32 +58,11 @@ func (g *Gateway) serve(d dialect) http.HandlerFunc {
 // were sent already: then the client has been told by one more of them.
 func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 	defer func() { caught(recover(), &err) }()
-	if r.Method != http.MethodPost {
-		return invalid("Request method '%s' is not supported.", r.Method)
-	}
-	if c.key, err = g.authenticate(r); err != nil {
-		return err
-	}
-	if c.body, err = g.bodies.read(r); err != nil {
-		return err
-	}
-	defer c.freeBody()
-	if err = g.doors.enter(); err != nil {
-		return err
-	}
-	defer g.doors.leave()
-	object, err := checkBody(c.body.bytes)
+	defer g.depart(c)
+	object, err := g.arrive(c, r)
 	if err != nil {
 		return err
 	}
-	if c.model, err = modelOf(object); err != nil {
-		return err
-	}
-	if c.route, err = resolve(g.Snapshot(), c.key, c.model); err != nil {
-		return err
-	}
-	c.live = g.table.live(c.route.DeploymentID)
-
 	defer func() { g.settle(c, out, err) }()
 	defer func() { caught(recover(), &err) }() // what panics is settled, too
 	if c.request, err = c.dialect.parse(object, r.Header, c.route); err != nil {
@@ -111,6 +91,42 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 		return g.stream(ctx, cancel, c, reply, out)
 	}
 	return g.whole(ctx, c, reply, out)
+}
+
+// arrive takes a request as far as the deployment that it is for, and returns its body.
+// depart must be called afterwards, whatever arrive returns.
+func (g *Gateway) arrive(c *call, r *http.Request) (object value, err error) {
+	if r.Method != http.MethodPost {
+		return nil, invalid("Request method '%s' is not supported.", r.Method)
+	}
+	if c.key, err = g.authenticate(r); err != nil {
+		return nil, err
+	}
+	if c.body, err = g.bodies.read(r); err != nil {
+		return nil, err
+	}
+	if err = g.doors.enter(); err != nil {
+		return nil, err
+	}
+	c.inside = true
+	if object, err = checkBody(c.body.bytes); err != nil {
+		return nil, err
+	}
+	if c.model, err = modelOf(object); err != nil {
+		return nil, err
+	}
+	if c.route, err = resolve(g.Snapshot(), c.key, c.model); err != nil {
+		return nil, err
+	}
+	c.live = g.table.live(c.route.DeploymentID)
+	return object, nil
+}
+
+func (g *Gateway) depart(c *call) {
+	c.freeBody()
+	if c.inside {
+		g.doors.leave()
+	}
 }
 
 // reserve admits the call as limit.go says. Without limits it costs nothing.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -48,11 +49,20 @@ type counted struct {
 // its engines would report it as usage. The engine generates nothing, so no usage record
 // is made. The error is [errNoCount] where no engine can tell, else a failure.
 func (g *Gateway) countCall(ctx context.Context, c *call) (int64, error) {
-	target, ok := g.table.pick(c.live, c.route.Targets, nil)
-	if !ok {
-		return 0, fail(problemUnavailable).after(comingUpWait)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var tried []string
+	for {
+		if err := g.enter(c, tried, func() { cancel(wasCut()) }); err != nil {
+			return 0, err
+		}
+		tokens, err := g.count(ctx, c.live, c.route.DeploymentID, &c.request, c.target)
+		c.lease.leave()
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return tokens, err
+		}
+		tried = append(tried, c.target.ReplicaID)
 	}
-	return g.count(ctx, c.live, c.route.DeploymentID, &c.request, target)
 }
 
 // count asks the engine at target for the length of a prompt, unless it is known. At most

@@ -38,6 +38,7 @@ var (
 	problemNotJSON   = &problem{400, "BadRequest.IllegalInput", kindInvalid, "", "The input parameter requires json format.", "Required body invalid, please check the request body format."}
 	problemTooLarge  = &problem{400, "BadRequest.TooLarge", kindInvalid, "", "Payload Too Large.", ""}
 	problemInvalid   = &problem{400, "InvalidParameter", "invalid_parameter_error", kindInvalid, "", ""}
+	problemNoCount   = &problem{400, "UnsupportedOperation", "", kindInvalid, "The engine of this deployment cannot count a prompt; make the call and read its usage.", ""}
 	problemThinking  = &problem{400, "InvalidParameter.NotSupportEnableThinking", "invalid_parameter_error", kindInvalid, "", ""}
 	problemArrearage = &problem{400, "Arrearage", "", "", "Access denied, please make sure your account is in good standing.", ""}
 

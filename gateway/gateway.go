@@ -166,6 +166,7 @@ func (g *Gateway) Routes() []Route {
 		{http.MethodGet, "/models", modelBases, g.serveModels(openAICatalogue)},
 		{http.MethodGet, "/models/{id}", modelBases, g.serveModels(openAICatalogue)},
 		{http.MethodPost, "/messages", messageBases, g.serve(anthropic{})},
+		{http.MethodPost, "/messages/count_tokens", messageBases, g.countTokens},
 		{http.MethodGet, "/models", messageBases[:1], g.serveModels(anthropicCatalogue)},
 		{http.MethodGet, "/models/{id}", messageBases[:1], g.serveModels(anthropicCatalogue)},
 	}

@@ -165,6 +165,11 @@ var decisions = map[string]access{
 	"POST /compatible-mode/v1/v1/messages": {isolation: called, role: api.RoleInference, body: messagesBody},
 	"POST /v1/messages":                    {isolation: called, role: api.RoleInference, body: messagesBody},
 
+	"POST /apps/anthropic/v1/messages/count_tokens":     {isolation: called, role: api.RoleInference, body: messagesBody},
+	"POST /api/v1/v1/messages/count_tokens":             {isolation: called, role: api.RoleInference, body: messagesBody},
+	"POST /compatible-mode/v1/v1/messages/count_tokens": {isolation: called, role: api.RoleInference, body: messagesBody},
+	"POST /v1/messages/count_tokens":                    {isolation: called, role: api.RoleInference, body: messagesBody},
+
 	"GET /apps/anthropic/v1/models":      {isolation: scoped, role: api.RoleInference},
 	"GET /apps/anthropic/v1/models/{id}": {isolation: named, role: api.RoleInference, path: "/apps/anthropic/v1/models/${deployment}"},
 

@@ -70,6 +70,14 @@ def stream():
     same(set(names[2:-3]), {"content_block_delta"})
 
 
+def count():
+    # conformance 165
+    for options in ({}, {"system": "Be short."}, {"thinking": {"type": "enabled", "budget_tokens": 64}}):
+        used = ask(QUESTION, **options).usage
+        counted = client.messages.count_tokens(model=CHAT_MODEL, messages=QUESTION, **options)
+        same(counted.input_tokens, used.input_tokens + used.cache_read_input_tokens + used.cache_creation_input_tokens)
+
+
 def refuse():
     # conformance 142, 164
     def refused(kind, name, code, status, call):
@@ -107,5 +115,6 @@ plain()
 stop()
 think()
 stream()
+count()
 refuse()
 models()
