@@ -55,9 +55,10 @@ SIGTERM or Ctrl-C: no new calls are taken, running ones have 30 s, engines are s
 			if show {
 				return cfg.Print(cmd.OutOrStdout())
 			}
+			logger, flush := newLogger(cfg.Log, cmd.ErrOrStderr())
+			defer flush()
 			return serve(cmd.Context(), Options{
-				Config: cfg, Version: version, Executable: executable, Out: cmd.OutOrStdout(),
-				Logger: newLogger(cfg.Log, cmd.ErrOrStderr()),
+				Config: cfg, Version: version, Executable: executable, Out: cmd.OutOrStdout(), Logger: logger,
 			})
 		},
 	}
@@ -74,20 +75,25 @@ func serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go tuneCollector(ctx)
 	return errors.Join(a.Run(ctx), a.Close())
 }
 
-// newLogger writes text for people and JSON for machines.
-func newLogger(c config.Log, out io.Writer) *slog.Logger {
+// newLogger writes text for people, line by line, and JSON for machines, several lines at
+// a time. flush writes those that wait.
+func newLogger(c config.Log, out io.Writer) (logger *slog.Logger, flush func()) {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Level)) // config has checked it
 	o := &slog.HandlerOptions{Level: level}
 	f, isFile := out.(*os.File)
 	text := c.Format == "text" || c.Format == "auto" && isFile && term.IsTerminal(int(f.Fd()))
 	if text {
-		return slog.New(slog.NewTextHandler(out, o))
+		return slog.New(slog.NewTextHandler(out, o)), func() {}
 	}
-	return slog.New(slog.NewJSONHandler(out, o))
+	lines := newLogWriter(out)
+	return slog.New(promptHandler{slog.NewJSONHandler(lines, o), lines}), lines.Flush
 }
 
 func demoCommand(version, executable string) *cobra.Command {
