@@ -58,9 +58,9 @@ func (a *answer) events(frames []byte) error {
 	return a.control.Flush()
 }
 
-// fail answers with a failure, unless something was sent already or nobody listens.
+// fail answers with a failure, unless something was sent already.
 func (a *answer) fail(d dialect, f *failure) {
-	if a.started || f.problem == problemGone {
+	if a.started {
 		return
 	}
 	f.header(a.header())

@@ -101,7 +101,7 @@ func (b *body) fill(src io.Reader, size int64) error {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return invalid("The body did not arrive in time; send it again, faster.")
 		case err != nil:
-			return fail(problemGone).because(err)
+			return invalid("The body ended before all of it was here; send it again.").because(err)
 		}
 		if len(b.bytes) == cap(b.bytes) {
 			size = min(2*int64(cap(b.bytes)), b.owner.each+1)

@@ -44,13 +44,14 @@ func (g *Gateway) serve(d dialect) http.HandlerFunc {
 		if err == nil {
 			return
 		}
-		if errors.Is(err, errPanic) {
-			g.logger.Error("call panicked", "request_id", c.id, "cause", failureOf(err).cause)
-			if out.started {
-				panic(http.ErrAbortHandler) // a clean end would look like a whole answer
-			}
+		f, panicked := failureOf(err), errors.Is(err, errPanic)
+		if panicked {
+			g.logger.Error("call panicked", "request_id", c.id, "cause", f.cause)
 		}
-		out.fail(d, failureOf(err))
+		if panicked && out.started || f.problem == problemGone {
+			panic(http.ErrAbortHandler) // a clean end would look like a whole answer
+		}
+		out.fail(d, f)
 	}
 }
 

@@ -49,7 +49,6 @@ var mouths = map[string]mouth{
 // of the same connections is answered.
 func TestFaultsInEveryDialect(t *testing.T) {
 	t.Parallel()
-	const idle, call = 300 * time.Millisecond, 600 * time.Millisecond
 	const engine, hung, late = "ModelServiceFailed", "ResponseTimeout", "RequestTimeOut"
 	for name, fault := range map[string]struct {
 		fault fakeengine.Fault
@@ -77,10 +76,13 @@ func TestFaultsInEveryDialect(t *testing.T) {
 		for mouthName, m := range mouths {
 			t.Run(name+", "+mouthName, func(t *testing.T) {
 				t.Parallel()
-				limits := &fixedLimiter{}
+				limits, bounds := &fixedLimiter{}, Bounds{}
+				if fault.plain == late {
+					bounds = Bounds{StreamIdle: time.Second, Call: 2 * time.Second, NativeCall: 2 * time.Second}
+				}
 				h := open(t, plan{
 					scripts: []fakeengine.Script{{Faults: []fakeengine.Fault{fault.fault}}}, limiter: limits, route: requestsPerMinute,
-					bounds: Bounds{StreamIdle: idle, Call: call, NativeCall: call},
+					bounds: bounds,
 				})
 				got := h.post(t, m.path, m.body("count to 5"), m.headers...)
 				// What is not streamed to the client may be streamed by the engine.
