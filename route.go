@@ -81,6 +81,7 @@ type Limits struct {
 // Target is one replica that calls can be sent to.
 type Target struct {
 	ReplicaID string
+	Nonce     string // of the engine that runs now
 	Engine    string // driver name
 	URL       string // scheme, host and port
 	Key       string // bearer key of the engine, never logged
@@ -282,7 +283,7 @@ func (r *Routing) target(p *Replica, m Member, weights *Model) (Target, bool) {
 	if !ok {
 		return Target{}, false
 	}
-	t := Target{ReplicaID: p.ID, Engine: p.Engine, URL: url, Key: key, Model: p.ModelName, Adapter: -1, Slots: p.Spec.Slots}
+	t := Target{ReplicaID: p.ID, Nonce: p.Nonce, Engine: p.Engine, URL: url, Key: key, Model: p.ModelName, Adapter: -1, Slots: p.Spec.Slots}
 	if weights != nil && weights.RemoteName != "" {
 		t.Model = weights.RemoteName
 	}

@@ -229,11 +229,17 @@ type EventStore interface {
 // UsageStore keeps usage records; an id that is there already is skipped, so a repeat
 // is a no-op.
 type UsageStore interface {
+	// Insert leaves out records whose id is there already.
 	Insert(ctx context.Context, records []UsageRecord) error
 	// Records returns one page in order of id, after the given id ("" = from the first).
 	Records(ctx context.Context, f UsageFilter, after string, limit int64) ([]UsageRecord, error)
 	// Totals sums records; GroupDay is the day in zone. Ordered by the groups.
 	Totals(ctx context.Context, f UsageFilter, by []UsageGroup, zone *time.Location) ([]UsageTotal, error)
+	// Fold returns how far the journal of an instance was folded; the zero Fold with its
+	// name when it never was.
+	Fold(ctx context.Context, instance string) (Fold, error)
+	// PutFold inserts or replaces it.
+	PutFold(ctx context.Context, f Fold) error
 }
 
 // UploadStore keeps uploads that no model was made of yet.

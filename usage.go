@@ -29,6 +29,7 @@ const (
 	EndEngineFailed End = "engine_failed"
 	EndTimeout      End = "timeout"
 	EndRefused      End = "refused"
+	EndBerthCrashed End = "berth_crashed" // and with it the connection to the caller
 )
 
 // Source says where the figures of a record come from.
@@ -54,6 +55,7 @@ type UsageRecord struct {
 	Plan           Plan
 	Class          Class
 	ReplicaID      string
+	Nonce          string    // of the replica's engine
 	StartedAt      time.Time // admission
 	FirstTokenAt   time.Time // zero when none came
 	EndedAt        time.Time
@@ -65,6 +67,38 @@ type UsageRecord struct {
 	End            End
 	HTTPStatus     int
 	Source         Source
+}
+
+// UsageMark is what is written down of a call while it runs: its record as far as it is
+// known, so that nothing is forgotten when the process ends with it.
+type UsageMark struct {
+	UsageRecord
+	Booked Booked
+	// Ref and Room belong to whoever keeps the mark; both are 0 at first.
+	Ref  int64
+	Room int64
+}
+
+// Booked is what a call holds of the limits of its deployment or, once it has ended, what
+// was left booked.
+type Booked struct {
+	Requests, Input, Output, Thinking int64
+}
+
+// Booking is what one call of the last minute booked, for the limits of a server that
+// starts again.
+type Booking struct {
+	At time.Time // admission
+	Booked
+}
+
+// Fold says how far the marks of one journal have become records.
+type Fold struct {
+	Instance string
+	Position int64 // in the journal: everything before it is in the store
+	// Life is the life of the journal before which no call is open: those that a crash
+	// left open have become records.
+	Life int64
 }
 
 // UsageGroup names a column that usage can be grouped by.

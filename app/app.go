@@ -23,6 +23,7 @@ import (
 	"github.com/berthhq/berth/engine/process"
 	"github.com/berthhq/berth/gateway"
 	"github.com/berthhq/berth/imports"
+	"github.com/berthhq/berth/journal"
 	"github.com/berthhq/berth/meter"
 	"github.com/berthhq/berth/reconcile"
 	"github.com/berthhq/berth/server"
@@ -52,7 +53,7 @@ type App struct {
 	store    berth.Store
 	runner   engine.Runner
 	gateway  *gateway.Gateway
-	recorder *meter.Recorder
+	meter    *meter.Meter
 	loop     *reconcile.Loop
 	routing  *routing
 	services services
@@ -107,7 +108,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if err := a.checkPepper(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.wire(); err != nil {
+	if err := a.wire(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.prepare(ctx); err != nil {
@@ -140,7 +141,7 @@ func (a *App) URL() string { return "http://" + a.listener.Addr().String() }
 func (a *App) OwnerKey() (string, error) { return a.dir.ownerKey() }
 
 // wire builds every room and joins them.
-func (a *App) wire() error {
+func (a *App) wire(ctx context.Context) error {
 	pepper, err := a.dir.pepper()
 	if err != nil {
 		return err
@@ -165,8 +166,18 @@ func (a *App) wire() error {
 	})
 	a.prober = newProber()
 	a.runner = a.newRunner(drivers)
-	a.recorder = meter.New(meter.Options{Store: a.store, Logger: a.opt.Logger})
-	a.gateway = a.newGateway(drivers, hash)
+	if a.meter, err = meter.Open(ctx, meter.Options{
+		Store: a.store, NewID: newID, Logger: a.opt.Logger,
+		Journal: journal.Options{Dir: a.dir.file(journalDir), Instance: localNode},
+	}); err != nil {
+		return err
+	}
+	now := time.Now()
+	bookings, err := a.meter.LastMinute(now)
+	if err != nil {
+		return fmt.Errorf("read the last minute from the journal: %w", err)
+	}
+	a.gateway = a.newGateway(drivers, hash, &lastMinute{bookings: bookings, over: now.Add(time.Minute)})
 	a.routing = &routing{store: a.store, now: time.Now, swap: a.gateway.Swap}
 	a.loop = a.newLoop(drivers)
 	a.routing.address = a.loop.Address
@@ -195,17 +206,17 @@ func newProber() *http.Client {
 	}
 }
 
-func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) berth.KeyHash) *gateway.Gateway {
+func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) berth.KeyHash, last *lastMinute) *gateway.Gateway {
 	limits := a.opt.Config.Limits
 	return gateway.New(gateway.Options{
-		Hash: hash, Meter: a.recorder, Now: time.Now, NewID: newID, Logger: a.opt.Logger,
+		Hash: hash, Meter: a.meter, Now: time.Now, NewID: newID, Logger: a.opt.Logger,
 		Engine: func(name string) gateway.Dialect {
 			if d, ok := drivers[name]; ok {
 				return d
 			}
 			return nil
 		},
-		Limits: newLimiter, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
+		Limits: last.newLimiter, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Bounds: gateway.Bounds{Body: limits.Body, Calls: int64(limits.Calls), StreamIdle: limits.StreamIdle, Call: limits.Call},
 	})
 }
@@ -318,6 +329,9 @@ func (a *App) Close() error {
 	}
 	if a.storeHTTP != nil {
 		a.storeHTTP.CloseIdleConnections()
+	}
+	if a.meter != nil {
+		errs = append(errs, a.meter.Stop())
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())

@@ -18,6 +18,7 @@ const (
 	lockFile     = "lock" // pid and URL of the server that has it
 	ownerKeyFile = "owner.key"
 	pepperFile   = "pepper.key"
+	journalDir   = "journal" // segments of marks, see package journal
 )
 
 // dataDir is a locked data directory.

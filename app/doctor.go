@@ -14,6 +14,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/config"
@@ -172,6 +173,22 @@ func dirCheck(path string) check {
 		c.advice, c.fatal = "this is not a directory; choose another with --data", true
 	} else if errors.Is(err, os.ErrNotExist) {
 		c.found += " (made at the first start)"
+	} else if free, err := diskFree(path); err == nil {
+		c.found += ", " + units.BytesSize(float64(free)) + " free on its disk"
+		if free < lowDisk {
+			c.advice = "less than 256 MiB is free; calls are refused when their usage cannot be written (journal/ and berth.db)"
+		}
 	}
 	return c
+}
+
+const lowDisk = 256 << 20
+
+// diskFree returns the bytes that we may still write where path is.
+func diskFree(path string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(path, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * s.Bsize, nil
 }

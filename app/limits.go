@@ -1,6 +1,7 @@
 package app
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,19 +14,46 @@ import (
 type limiter struct {
 	turnstile *limit.Limiter
 	limits    atomic.Pointer[berth.Limits] // that the turnstile has
+	last      []berth.Booking              // of the minute before the start
+	booked    sync.Once                    // last is
 }
 
-func newLimiter(string) gateway.Limiter { return &limiter{turnstile: limit.New(limit.Amounts{})} }
+// lastMinute is what calls booked before the start of this server, by deployment; it goes
+// to the turnstiles with their first call.
+type lastMinute struct {
+	mu       sync.Mutex
+	bookings map[string][]berth.Booking
+	over     time.Time // when none of them counts any more
+}
+
+func (m *lastMinute) newLimiter(deploymentID string) gateway.Limiter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Now().After(m.over) {
+		m.bookings = nil
+	}
+	return &limiter{turnstile: limit.New(limit.Amounts{}), last: m.bookings[deploymentID]}
+}
+
+// bookLast brings the last minute back. It comes before the limits, so that everything
+// stands at its own time, even where limits were lowered since.
+func (l *limiter) bookLast(split bool) {
+	for _, b := range l.last {
+		l.turnstile.Book(b.At.UnixMilli(), amounts(gateway.Tokens(b.Booked), split))
+	}
+	l.last = nil
+}
 
 // Reserve implements gateway.Limiter. Changed limits hold from this call on.
 func (l *limiter) Reserve(now time.Time, limits berth.Limits, ask gateway.Tokens) (gateway.Reservation, *gateway.Refusal) {
 	ms := now.UnixMilli()
+	split := limits.PTU.ThinkingTPM > 0
+	l.booked.Do(func() { l.bookLast(split) })
 	if have := l.limits.Load(); have == nil || *have != limits {
 		l.turnstile.SetLimits(ms, amountsOf(limits))
 		kept := limits // its own copy, so that calls allocate nothing
 		l.limits.Store(&kept)
 	}
-	split := limits.PTU.ThinkingTPM > 0
 	held, why, ok := l.turnstile.Reserve(ms, amounts(ask, split))
 	if ok {
 		return &reservation{turnstile: l.turnstile, held: held, split: split}, nil

@@ -22,7 +22,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stopLoop()
 	loopDone := make(chan error, 1)
 	go func() { loopDone <- a.loop.Run(loopCtx) }()
-	go a.recorder.Run()
+	a.meter.Start()
 	swept, emptied := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(swept)
@@ -51,7 +51,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.drain(context.WithoutCancel(ctx))
 	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), front))
 	a.gateway.Close()
-	a.recorder.Stop()
+	err = errors.Join(err, a.meter.Stop())
 	stopLoop()
 	<-swept
 	<-emptied

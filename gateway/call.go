@@ -26,8 +26,9 @@ type call struct {
 	class       berth.Class // reserve
 	asked       Tokens
 	reservation Reservation
-	marked      bool         // mark
 	target      berth.Target // forward
+	mark        berth.UsageMark
+	beat        uint32 // of the last mark
 	lease       *lease
 	taken       bool  // the engine has the call
 	usage       usage // stream
@@ -70,9 +71,6 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 		return err
 	}
 	if err = g.reserve(c); err != nil {
-		return err
-	}
-	if err = g.mark(c); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -139,15 +137,6 @@ func (g *Gateway) reserve(c *call) (err error) {
 	c.asked = c.request.ask(&c.live.past)
 	c.class, c.reservation, err = reserve(g.now(), c.live.limiter, c.route, c.asked)
 	return err
-}
-
-// mark makes room for the call's usage record, before any engine works for it.
-func (g *Gateway) mark(c *call) error {
-	if err := g.meter.Open(); err != nil {
-		return err
-	}
-	c.marked = true
-	return nil
 }
 
 // freeBody gives the request's body back; what was read from it must not be used

@@ -48,28 +48,93 @@ func rawField(name string, v any) berth.Field {
 type memoryMeter struct {
 	full bool
 
-	mu      sync.Mutex
-	opened  int
-	records []berth.UsageRecord
-	changed chan struct{}
+	beats    bool // at each look
+	mu       sync.Mutex
+	beat     uint32
+	opened   []berth.UsageMark
+	progress []berth.UsageMark
+	closed   []berth.UsageMark
+	records  []berth.UsageRecord
+	changed  chan struct{}
 }
 
-func (m *memoryMeter) Open() error {
+func (m *memoryMeter) Open(mark *berth.UsageMark) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.full {
 		return &berth.Error{Code: berth.CodeUnavailable, Message: "The journal is full; try again later.", RetryAfter: 7 * time.Second}
 	}
-	m.opened++
+	m.opened = append(m.opened, *mark)
+	if mark.Ref == 0 {
+		mark.Ref = int64(len(m.opened))
+	}
 	return nil
 }
 
-func (m *memoryMeter) Close(r berth.UsageRecord) {
+func (m *memoryMeter) Progress(mark *berth.UsageMark) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.records = append(m.records, r)
+	m.progress = append(m.progress, *mark)
 	close(m.changed)
 	m.changed = make(chan struct{})
+}
+
+// waitFor waits for n marks of progress.
+func (m *memoryMeter) waitFor(t testing.TB, n int) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		m.mu.Lock()
+		have, changed := len(m.progress), m.changed
+		m.mu.Unlock()
+		if have >= n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Errorf("%d of %d marks of progress came", have, n)
+			return
+		}
+	}
+}
+
+func (m *memoryMeter) Beat() uint32 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.beats {
+		m.beat++
+	}
+	return m.beat
+}
+
+func (m *memoryMeter) Close(mark *berth.UsageMark) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.full && mark.Ref == 0 {
+		return // nothing was used
+	}
+	m.closed = append(m.closed, *mark)
+	m.records = append(m.records, mark.UsageRecord)
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// counts returns how many calls were opened, and how many of them closed.
+func (m *memoryMeter) counts() (opened, closed int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, mark := range m.opened {
+		if mark.Ref == 0 {
+			opened++
+		}
+	}
+	for _, mark := range m.closed {
+		if mark.Ref != 0 {
+			closed++
+		}
+	}
+	return opened, closed
 }
 
 // wait returns the records once there are n of them.

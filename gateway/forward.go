@@ -30,6 +30,9 @@ func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Respo
 		if err := g.enter(c, tried, cut); err != nil {
 			return nil, err
 		}
+		if err := g.mark(c); err != nil {
+			return nil, err // the caller gives the lease back
+		}
 		response, err := g.send(ctx, c)
 		if err == nil {
 			c.freeBody()

@@ -22,12 +22,21 @@ type Dialect interface {
 	Count(berth.EngineCall) (berth.EngineCount, bool)
 }
 
-// Meter keeps usage records. Both methods are called by many calls at once.
+// Meter keeps usage records. Its methods are called by many calls at once and neither
+// wait nor keep the mark.
 type Meter interface {
-	// Open makes room for one record, or refuses the call with a [berth.Error] when the
-	// backlog is full. Each Open that returned nil is followed by one Close.
-	Open() error
-	Close(berth.UsageRecord)
+	// Open marks that a call is about to go to an engine, and again when it goes to another
+	// one. A [berth.Error] refuses the call: its use could not be kept.
+	Open(*berth.UsageMark) error
+	// Progress marks the figures so far of a call that is open: once per beat while it is
+	// streamed, and before the caller is given the end of the answer. Source is
+	// [berth.SourceEngine] when the figures are final, Billable says whether the caller was
+	// told something.
+	Progress(*berth.UsageMark)
+	// Close marks the record of a call, whether it was opened or not.
+	Close(*berth.UsageMark)
+	// Beat changes each second.
+	Beat() uint32
 }
 
 // Bounds of the gateway; zero fields mean the default.

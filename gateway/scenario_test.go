@@ -81,8 +81,8 @@ func (s scenario) run(t *testing.T) {
 	s.checkAnswer(t, got)
 	s.checkEngine(t, h)
 	h.Close() // every call has settled
-	if opened := h.meter.opened; opened != len(h.meter.records) {
-		t.Errorf("%d marks were opened and %d records closed", opened, len(h.meter.records))
+	if opened, closed := h.meter.counts(); opened != closed {
+		t.Errorf("%d calls were opened and %d of them closed", opened, closed)
 	}
 	switch {
 	case s.record == nil && len(h.meter.records) > 0:

@@ -13,40 +13,34 @@ import (
 // one line logged. err is what run returns.
 func (g *Gateway) settle(c *call, out *answer, err error) {
 	record := g.record(c, out, err)
+	used := Tokens{} // of a call that no engine took
 	switch {
 	case !c.taken:
-		c.reservation.Settle(record.EndedAt, Tokens{})
 	case record.Source == berth.SourceUnknown:
-		c.reservation.Settle(record.EndedAt, c.asked) // nobody knows better
+		used = c.asked // nobody knows better
 	default:
-		c.reservation.Settle(record.EndedAt, c.usage.used())
+		used = c.usage.used()
 		if c.asked.Requests > 0 {
 			c.live.past.add(c.usage.output / c.request.n)
 		}
 	}
-	if c.marked || g.mark(c) == nil {
-		g.meter.Close(record)
-	}
+	c.reservation.Settle(record.EndedAt, used)
+	c.mark.UsageRecord, c.mark.Booked = record, c.booked(used)
+	g.meter.Close(&c.mark)
 	g.log(record, err)
 }
 
 // record makes the usage record of a call.
 func (g *Gateway) record(c *call, out *answer, err error) berth.UsageRecord {
-	r := berth.UsageRecord{
-		ID: g.newID("use_"), CallID: c.id,
-		WorkspaceID: c.route.WorkspaceID, KeyID: c.key.Caller.KeyID,
-		DeploymentID: c.route.DeploymentID, DeployedModel: c.route.DeployedModel,
-		ModelName: c.route.ModelName, Plan: c.route.Plan,
-		Class: cmp.Or(c.class, classOf(c.route.Plan)), ReplicaID: c.target.ReplicaID,
-		StartedAt: c.started, FirstTokenAt: c.firstToken, EndedAt: g.now(),
-		End: endOf(c, err), HTTPStatus: statusOf(out, err), Source: berth.SourceUnknown,
-	}
+	r := c.about()
+	r.ID, r.Class = g.newID("use_"), cmp.Or(c.class, classOf(c.route.Plan))
+	r.FirstTokenAt, r.EndedAt = c.firstToken, g.now()
+	r.End, r.HTTPStatus, r.Source = endOf(c, err), statusOf(out, err), berth.SourceUnknown
 	if c.taken {
 		r.Source = c.usage.source()
 	}
 	if r.Source != berth.SourceUnknown {
-		r.InputTokens, r.CachedTokens = c.usage.input, c.usage.cached
-		r.OutputTokens, r.ThinkingTokens = c.usage.output, min(c.usage.thinking, c.usage.output)
+		c.fill(&r)
 	}
 	r.Billable = billable(r.Source, r.End, c.usage.told)
 	return r

@@ -55,6 +55,7 @@ func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c 
 		return c.tellFailure(space, w, out, failureOf(err))
 	}
 	space.frames = w.end(space.frames, &c.usage)
+	g.progress(c) // who has the whole answer has a record with the engine's figures
 	if sendErr := c.send(space, out); sendErr != nil {
 		return sendErr
 	}
@@ -76,6 +77,7 @@ func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, o
 			if err := c.send(space, out); err != nil {
 				return err
 			}
+			g.marksProgress(c)
 		}
 		event, err := space.events.Next()
 		switch {
@@ -171,6 +173,7 @@ func (g *Gateway) whole(ctx context.Context, c *call, response *http.Response, o
 	made := g.bodies.take()
 	defer made.free()
 	made.bytes = c.dialect.writer(c).event(made.bytes, &r, &c.usage)
+	g.progress(c)
 	return c.deliver(made.bytes, out)
 }
 

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
-	"time"
 )
 
 // Entry is a mark that was read.
 type Entry struct {
-	At Position
+	At   Position
+	Life int64 // that it was written in
 	// Payload is valid until the next call of Next or Cut.
 	Payload []byte
 }
@@ -21,7 +21,7 @@ type Reader struct {
 	journal *Journal
 	number  int64 // of the segment that is read; 0: none yet
 	from    int64 // offset to begin at in that segment
-	created time.Time
+	life    int64
 	cursor
 }
 
@@ -39,9 +39,6 @@ func (r *Reader) Position() Position {
 	return positionOf(r.number, r.offset)
 }
 
-// Created is when the segment of the last mark was made.
-func (r *Reader) Created() time.Time { return r.created }
-
 // Lost counts the bytes of earlier lives that stood where marks may have been and could
 // not be read as such.
 func (r *Reader) Lost() int64 { return r.lost }
@@ -57,7 +54,7 @@ func (r *Reader) Next() (Entry, error) {
 		at, payload, err := r.cursor.next()
 		switch {
 		case err == nil:
-			return Entry{At: positionOf(r.number, at), Payload: payload}, nil
+			return Entry{At: positionOf(r.number, at), Life: r.life, Payload: payload}, nil
 		case errors.Is(err, errWait):
 			return Entry{}, io.EOF
 		}
@@ -77,7 +74,7 @@ func (r *Reader) load() error {
 	case s.number != r.number:
 		r.number, r.from = s.number, headerBytes
 	}
-	r.created = s.created
+	r.life = s.life
 	live := s.life == r.journal.life
 	m := s.marks
 	if !live {

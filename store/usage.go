@@ -20,6 +20,7 @@ var usageTable = newTable("usage", "usage record", func(r *berth.UsageRecord) []
 		{"plan", &r.Plan},
 		{"class", &r.Class},
 		{"replica_id", &r.ReplicaID},
+		{"nonce", &r.Nonce},
 		{"started_at", instant{&r.StartedAt}},
 		{"first_token_at", instant{&r.FirstTokenAt}},
 		{"ended_at", instant{&r.EndedAt}},
@@ -39,6 +40,29 @@ var insertUsageSQL = usageTable.insertSQL + " ON CONFLICT (id) DO NOTHING"
 func (s usage) Insert(ctx context.Context, records []berth.UsageRecord) error {
 	err := s.tx.execEach(ctx, insertUsageSQL, len(records), func(i int) []any { return usageTable.fields(&records[i]) })
 	return s.tx.dialect.wrote(usageTable.noun, err)
+}
+
+var foldTable = newTable("usage_folds", "fold of a journal", func(f *berth.Fold) []column {
+	return []column{
+		{"instance", &f.Instance},
+		{"position", &f.Position},
+		{"life", &f.Life},
+	}
+})
+
+var putFoldSQL = foldTable.insertSQL + " ON CONFLICT (instance) DO UPDATE SET position = excluded.position, life = excluded.life"
+
+func (s usage) Fold(ctx context.Context, instance string) (berth.Fold, error) {
+	f, err := foldTable.one(ctx, s.tx, "WHERE instance = ?", instance)
+	if berth.CodeOf(err) == berth.CodeNotFound {
+		return berth.Fold{Instance: instance}, nil
+	}
+	return f, err
+}
+
+func (s usage) PutFold(ctx context.Context, f berth.Fold) error {
+	_, err := s.tx.exec(ctx, putFoldSQL, foldTable.fields(&f)...)
+	return s.tx.dialect.wrote(foldTable.noun, err)
 }
 
 func (s usage) Records(ctx context.Context, f berth.UsageFilter, after string, limit int64) ([]berth.UsageRecord, error) {

@@ -8,6 +8,22 @@ import (
 )
 
 var usage = []promise{
+	{"the fold of a journal is kept with the records of its transaction, or not at all", func(s suite) {
+		fold := func() berth.Fold {
+			return view(s, func(tx berth.Tx) (berth.Fold, error) { return tx.Usage().Fold(s.Context(), "one") })
+		}
+		s.same("never folded", fold(), berth.Fold{Instance: "one"})
+		for position := range int64(2) {
+			want := berth.Fold{Instance: "one", Position: 1<<40 + position, Life: 7 + position}
+			s.write(func(tx berth.Tx) error {
+				if err := tx.Usage().PutFold(s.Context(), want); err != nil {
+					return err
+				}
+				return tx.Usage().PutFold(s.Context(), berth.Fold{Instance: "two", Position: 5})
+			})
+			s.same("folded", fold(), want)
+		}
+	}},
 	{"a usage record that comes again changes nothing", func(s suite) {
 		once := record(1, epoch)
 		s.insertUsage(once, once)
