@@ -121,9 +121,11 @@ func (d *Deployment) Lanes(adapters []AdapterRef) []LaneWant {
 	case d.Plan != PlanMU || unit == 0:
 		return nil
 	case d.Spec.Type == SpecTypeSeparated:
-		return []LaneWant{{LanePrefill, d.PrefillCapacity / unit, adapters}, {LaneDecode, d.DecodeCapacity / unit, adapters}}
+		return []LaneWant{
+			{Lane: LanePrefill, Replicas: d.PrefillCapacity / unit, Adapters: adapters}, {Lane: LaneDecode, Replicas: d.DecodeCapacity / unit, Adapters: adapters},
+		}
 	}
-	return []LaneWant{{LaneDedicated, d.Capacity / unit, adapters}}
+	return []LaneWant{{Lane: LaneDedicated, Replicas: d.Capacity / unit, Adapters: adapters}}
 }
 
 // Superfluous returns those of the replicas of an mu deployment that it does not need any

@@ -57,6 +57,24 @@ type LaneWant struct {
 	Lane     Lane
 	Replicas int64
 	Adapters []AdapterRef // every one on every replica
+	// Loads: replicas that run are given the adapters they lack.
+	Loads bool
+}
+
+// fits reports whether a live replica of the lane need not be replaced.
+func (w *LaneWant) fits(r *Replica) bool { return w.Loads || r.Covers(w.Adapters) }
+
+// Lacking returns the adapters that a replica of the lane is to load while it runs, and
+// Spare those that it is to give up.
+func (w *LaneWant) Lacking(r *Replica) []AdapterRef {
+	return slices.DeleteFunc(slices.Clone(w.Adapters), func(a AdapterRef) bool { return r.HasAdapter(a.Digest) >= 0 })
+}
+
+// Spare is the counterpart of Lacking.
+func (w *LaneWant) Spare(r *Replica) []AdapterRef {
+	return slices.DeleteFunc(slices.Clone(r.Adapters), func(a AdapterRef) bool {
+		return slices.ContainsFunc(w.Adapters, func(b AdapterRef) bool { return a.Digest == b.Digest })
+	})
 }
 
 // Demand is what the members of a pool need together.
@@ -135,14 +153,14 @@ func (p *Pool) Needs(d Demand, engine EngineTraits) []LaneWant {
 		if d.Members() == 0 {
 			return nil
 		}
-		return []LaneWant{{LaneMixed, base, d.Adapters}}
+		return []LaneWant{{LaneMixed, base, d.Adapters, engine.LoadsAdapters}}
 	}
 	var want []LaneWant
 	if d.Sales > 0 {
 		want = append(want, LaneWant{Lane: LaneBase, Replicas: base})
 	}
 	if d.LoRAs > 0 {
-		want = append(want, LaneWant{LaneLoRA, 1, d.Adapters})
+		want = append(want, LaneWant{Lane: LaneLoRA, Replicas: 1, Adapters: d.Adapters})
 	}
 	return want
 }
@@ -155,12 +173,12 @@ func Missing(want []LaneWant, have []Replica) []LaneWant {
 	for _, w := range want {
 		fit := int64(0)
 		for i := range have {
-			if r := &have[i]; r.Lane == w.Lane && r.Live() && r.Covers(w.Adapters) {
+			if r := &have[i]; r.Lane == w.Lane && r.Live() && w.fits(r) {
 				fit++
 			}
 		}
 		if fit < w.Replicas {
-			missing = append(missing, LaneWant{w.Lane, w.Replicas - fit, w.Adapters})
+			missing = append(missing, LaneWant{w.Lane, w.Replicas - fit, w.Adapters, w.Loads})
 		}
 	}
 	return missing
@@ -177,7 +195,7 @@ func Superfluous(want []LaneWant, have []Replica) []Replica {
 		for _, r := range have {
 			switch {
 			case r.Lane != lane || !r.Live():
-			case i >= 0 && r.Covers(want[i].Adapters):
+			case i >= 0 && want[i].fits(&r):
 				covering = append(covering, r)
 			default:
 				others = append(others, r)

@@ -99,6 +99,9 @@ type EngineTraits struct {
 	MixedAdapters bool
 	// Adapters: LoRA adapters can be applied at all.
 	Adapters bool
+	// LoadsAdapters: a replica takes adapters and gives them up while it runs. Without it
+	// one that lacks an adapter is replaced.
+	LoadsAdapters bool
 	// SeparatesRoles: prefill and decode can run in replicas of their own.
 	SeparatesRoles bool
 	// Remote: no process of ours; replicas hold no hardware.

@@ -49,7 +49,7 @@ func TestCommand(t *testing.T) {
 			"VLLM_API_KEY=secret",
 		},
 		"fake": {
-			"/bin/berth fake-engine --host 127.0.0.1 --port 4711 --script /models/a.gguf",
+			"/bin/berth fake-engine --host 127.0.0.1 --port 4711 --script /models/a.gguf --adapter berth-adapter-aa --adapter berth-adapter-bb",
 			"BERTH_ENGINE_KEY=secret",
 		},
 	} {
@@ -154,7 +154,7 @@ func TestFields(t *testing.T) {
 			`{"model":"m"}`,
 		},
 		"fake": {
-			`{"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"m","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}`,
+			`{"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"berth-adapter-bb","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}`,
 			`{"lora":[{"id":0,"scale":0}],"model":"m"}`,
 		},
 	} {
@@ -179,7 +179,7 @@ func TestCount(t *testing.T) {
 	for name, want := range map[string]string{
 		"llamacpp": `/v1/chat/completions/input_tokens input_tokens "m" {"enable_thinking":true}`,
 		"vllm":     `/tokenize count "berth-adapter-1" {"enable_thinking":true}`,
-		"fake":     `/v1/chat/completions/input_tokens input_tokens "m" {"enable_thinking":true}`,
+		"fake":     `/v1/chat/completions/input_tokens input_tokens "berth-adapter-1" {"enable_thinking":true}`,
 		"endpoint": "",
 	} {
 		ask, ok := Drivers(Config{})[name].Count(call)

@@ -29,6 +29,7 @@ type Launch struct {
 	Model     berth.Model
 	Spec      berth.ResolvedSpec
 	Adapters  []berth.AdapterRef // in the order of their numbers
+	Loads     bool               // adapters come and go while it runs
 	GPUs      []berth.Accelerator
 	Held      berth.Resources
 }
@@ -78,6 +79,16 @@ type Driver interface {
 // else's.
 type Remote interface {
 	Endpoint(l Launch) (Endpoint, error)
+}
+
+// AdapterLoader is the extra ability of drivers whose engines take adapters while they
+// run ([berth.EngineTraits].LoadsAdapters). Both may be repeated.
+type AdapterLoader interface {
+	// LoadAdapter makes the engine answer calls with a, and asks it for a token with it.
+	// [Refused] tells whether a failure is the adapter's.
+	LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error
+	// UnloadAdapter makes the engine forget a; calls that run with it go on.
+	UnloadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error
 }
 
 // Instance is an engine that a Runner started and that is not yet measured gone.

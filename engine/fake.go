@@ -19,7 +19,10 @@ type FakeConfig struct {
 // a model without a file is an engine that never fails.
 type fake struct{ FakeConfig }
 
-var _ Driver = fake{}
+var (
+	_ Driver        = fake{}
+	_ AdapterLoader = fake{}
+)
 
 // NewFake returns the driver "fake".
 func NewFake(c FakeConfig) Driver { return fake{c} }
@@ -29,6 +32,7 @@ func (fake) Traits() berth.EngineTraits {
 		Name:          berth.EngineFake,
 		MixedAdapters: true, // it plays any adapter in any call, also without having its file
 		Adapters:      true,
+		LoadsAdapters: true,
 		// It answers without having read anything, so nothing has to be handed over.
 		SeparatesRoles: true,
 		OverheadBytes:  32 << 20, // a Go program with little to do
@@ -43,7 +47,29 @@ func (d fake) Command(l Launch, at Listen) (Command, error) {
 	if l.Model.File.Path != "" {
 		args = append(args, "--script", l.Model.File.Path)
 	}
+	for _, name := range FakeAdapters(l) {
+		args = append(args, "--adapter", name)
+	}
 	return Command{Args: args, Env: environment(l, "BERTH_ENGINE_KEY="+at.Key)}, nil
+}
+
+// FakeAdapters are the names of the adapters that a fake engine starts with.
+func FakeAdapters(l Launch) []string {
+	names := make([]string, len(l.Adapters))
+	for i, a := range l.Adapters {
+		names[i] = adapterName(a.Digest)
+	}
+	return names
+}
+
+// LoadAdapter implements [AdapterLoader]; as Ready it asks for no token.
+func (fake) LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error {
+	return loadByName(ctx, client, e, a)
+}
+
+// UnloadAdapter implements [AdapterLoader].
+func (fake) UnloadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error {
+	return unloadByName(ctx, client, e, a)
 }
 
 // Ready asks for no token: that would count as a call, and scripts say by number which
@@ -58,6 +84,11 @@ func (d fake) Count(c berth.EngineCall) (berth.EngineCount, bool) {
 	return berth.EngineCount{Path: "/v1/chat/completions/input_tokens", Fields: d.Fields(c), Member: "input_tokens"}, true
 }
 
+// Fields names the adapter twice: by its number, which says how the engine talks, and by
+// its name, which the engine must have been given.
 func (fake) Fields(c berth.EngineCall) []berth.Field {
+	if c.AdapterDigest != "" {
+		c.Model = adapterName(c.AdapterDigest)
+	}
 	return append(withThinking(openAIFields(c, usageAlong), c.Thinking), loraField(c.Adapter))
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	berth "github.com/berthhq/berth"
@@ -82,6 +83,48 @@ type refusal struct {
 
 func (r *refusal) Error() string {
 	return fmt.Sprintf("the engine answered %d: %s", r.status, r.message)
+}
+
+// Refused reports whether err is an engine's answer, or that it did not come in time, and
+// not that the engine cannot be reached.
+func Refused(err error) bool {
+	var unreached *url.Error
+	return err != nil && (!errors.As(err, &unreached) || unreached.Timeout())
+}
+
+// The paths of vLLM, which the fake engine has as well.
+const (
+	loadPath   = "/v1/load_lora_adapter"
+	unloadPath = "/v1/unload_lora_adapter"
+)
+
+// loadByName gives a running engine an adapter. One that is there already is no error:
+// its name is made of its content.
+func loadByName(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error {
+	body, err := json.Marshal(map[string]string{"lora_name": adapterName(a.Digest), "lora_path": a.Path})
+	if err != nil {
+		return fmt.Errorf("say the adapter: %w", err)
+	}
+	_, err = ask(ctx, client, e, http.MethodPost, loadPath, body)
+	var refused *refusal
+	if errors.As(err, &refused) && strings.Contains(refused.message, "already been loaded") {
+		return nil
+	}
+	return err
+}
+
+// unloadByName is the counterpart of loadByName. One that is not there is no error.
+func unloadByName(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error {
+	body, err := json.Marshal(map[string]string{"lora_name": adapterName(a.Digest)})
+	if err != nil {
+		return fmt.Errorf("say the adapter: %w", err)
+	}
+	_, err = ask(ctx, client, e, http.MethodPost, unloadPath, body)
+	var refused *refusal
+	if errors.As(err, &refused) && refused.status == http.StatusNotFound {
+		return nil
+	}
+	return err
 }
 
 // errorMessage finds the sentence in an error body: OpenAI's {"error":{"message"}},

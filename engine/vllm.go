@@ -26,7 +26,10 @@ type VLLMConfig struct {
 // seen with version 0.32.0 on a CPU.
 type vllm struct{ VLLMConfig }
 
-var _ Driver = vllm{}
+var (
+	_ Driver        = vllm{}
+	_ AdapterLoader = vllm{}
+)
 
 // NewVLLM returns the driver "vllm".
 func NewVLLM(c VLLMConfig) Driver { return vllm{c} }
@@ -38,6 +41,7 @@ func (d vllm) Traits() berth.EngineTraits {
 		Name:          berth.EngineVLLM,
 		MixedAdapters: true,
 		Adapters:      true,
+		LoadsAdapters: true,
 		// Its four processes on a CPU, without weights and context: 2,130 MiB of their own
 		// after some calls to Abacus.
 		OverheadBytes: vllmOverheadBytes,
@@ -76,6 +80,9 @@ func (d vllm) Command(l Launch, at Listen) (Command, error) {
 // figures of its use, which it does by default.
 func (vllm) variables(l Launch, at Listen) []string {
 	own := []string{"VLLM_API_KEY=" + at.Key, "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1", "DO_NOT_TRACK=1"}
+	if l.Loads {
+		own = append(own, "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True")
+	}
 	if len(l.GPUs) > 0 {
 		return own
 	}
@@ -108,26 +115,54 @@ func (c VLLMConfig) maxRank() string {
 	return strconv.Itoa(vllmRanks[i])
 }
 
-// adapters are the flags for LoRA. vLLM keeps --max-cpu-loras of them in memory, the
-// least recently used ones go first, and reads one that went from its folder again when
-// it is called: seen with three adapters, room for two and for one at a time, within the
-// time of a call.
+// adapters are the flags for LoRA. A replica to which adapters may come has room for as
+// many as it has slots, so that none waits for another.
+//
+// Berth gives vLLM the name and folder of every adapter that is deployed, once, and that
+// is all there is of one that is not called: vLLM keeps --max-cpu-loras of them in
+// memory, the least recently called one goes first, and reads one that went from its
+// folder again when it is called. Seen with three adapters, room for two of them and for
+// one at a time: each call answered within its usual time. So the bound is the engine's,
+// and no call waits for Berth to load anything.
 func (d vllm) adapters(l Launch) []string {
-	if len(l.Adapters) == 0 {
+	off := slices.Contains(d.Args, noLoRA) || slices.Contains(l.Model.Args, noLoRA)
+	if off || len(l.Adapters) == 0 && !l.Loads {
 		return nil
 	}
-	atOnce := min(int64(len(l.Adapters)), vllmAdaptersAtOnce)
+	atOnce := int64(len(l.Adapters))
+	if l.Loads {
+		atOnce = max(atOnce, l.Spec.Slots)
+	}
+	atOnce = min(atOnce, vllmAdaptersAtOnce)
 	args := []string{
 		"--enable-lora",
 		"--max-loras", strconv.FormatInt(atOnce, 10),
 		"--max-cpu-loras", strconv.FormatInt(4*atOnce, 10),
 		"--max-lora-rank", d.maxRank(),
-		"--lora-modules",
+	}
+	if len(l.Adapters) > 0 {
+		args = append(args, "--lora-modules")
 	}
 	for _, a := range l.Adapters {
 		args = append(args, adapterName(a.Digest)+"="+a.Path)
 	}
 	return args
+}
+
+// noLoRA among the arguments of a model says that vLLM cannot apply adapters to it.
+const noLoRA = "--no-enable-lora"
+
+// LoadAdapter implements [AdapterLoader].
+func (d vllm) LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error {
+	if err := loadByName(ctx, client, e, a); err != nil {
+		return err
+	}
+	return d.askFor(ctx, client, e, "", a)
+}
+
+// UnloadAdapter implements [AdapterLoader].
+func (vllm) UnloadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error {
+	return unloadByName(ctx, client, e, a)
 }
 
 // vllmParsers are the flags for models that reason and call tools, by the model_type of

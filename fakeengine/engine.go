@@ -16,6 +16,8 @@ type Options struct {
 	// Now dates answers; nil means time.Now. Speed and delays follow the real
 	// clock, or the fake one of a testing/synctest bubble.
 	Now func() time.Time
+	// Adapters are the names of those that it has from the start.
+	Adapters []string
 }
 
 // Engine is a running fake engine, an http.Handler for one server or none. It
@@ -27,6 +29,7 @@ type Engine struct {
 	routes *http.ServeMux
 	tally  tally
 	slots  chan struct{} // holds one value per busy slot; nil without a bound
+	lora   shelf
 
 	started  chan struct{}
 	starting *time.Timer // closes started; nil if that was done at once
@@ -51,6 +54,9 @@ func New(script Script, options Options) *Engine {
 	if e.now == nil {
 		e.now = time.Now
 	}
+	for _, name := range options.Adapters {
+		e.lora.names.Store(name, true)
+	}
 	if script.Slots > 0 {
 		e.slots = make(chan struct{}, script.Slots)
 	}
@@ -72,6 +78,8 @@ func (e *Engine) newRoutes() *http.ServeMux {
 		"POST /v1/embeddings":                    e.work(checkEmbeddings, e.embed),
 		"POST /v1/chat/completions/input_tokens": e.serveInputTokens,
 		"POST /tokenize":                         e.serveTokenize,
+		"POST /v1/load_lora_adapter":             e.serveLoad,
+		"POST /v1/unload_lora_adapter":           e.serveUnload,
 		"GET /v1/models":                         e.serveModels,
 		"GET /metrics":                           e.serveMetrics,
 		"GET /slots":                             e.serveSlots,

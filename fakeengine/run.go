@@ -33,14 +33,14 @@ const (
 // the engine crashes as its script says, and returns the exit code of the process.
 //
 // args are the arguments after the command's name: --script FILE (absent: the zero
-// Script), --host (127.0.0.1), --port (0: any free one). The key is taken from
+// Script), --adapter NAME (any number), --host (127.0.0.1), --port (0: any free one). The key is taken from
 // KeyVariable; without one the engine asks for none. As soon as the engine listens,
 // one line with its URL goes to out; errors go to errOut.
 //
 // The caller turns SIGTERM into the end of ctx. Open calls are cut then; a script
 // with IgnoreSIGTERM ignores the end of ctx altogether.
 func Run(ctx context.Context, args []string, out, errOut io.Writer) int {
-	script, address, code, ok := parse(args, errOut)
+	script, adapters, address, code, ok := parse(args, errOut)
 	if !ok {
 		return code
 	}
@@ -56,7 +56,7 @@ func Run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if script.IgnoreSIGTERM {
 		ctx = context.WithoutCancel(ctx)
 	}
-	engine := New(script, Options{Key: os.Getenv(KeyVariable)})
+	engine := New(script, Options{Key: os.Getenv(KeyVariable), Adapters: adapters})
 	fmt.Fprintf(out, "fake engine listening on http://%s\n", listener.Addr())
 	if err := serve(ctx, engine, listener, errOut); err != nil {
 		fmt.Fprintln(errOut, "fake engine:", err)
@@ -67,29 +67,33 @@ func Run(ctx context.Context, args []string, out, errOut io.Writer) int {
 
 // parse reads the arguments and the script they name. If ok is false the process
 // is to end with the code; what is wrong has been written to errOut.
-func parse(args []string, errOut io.Writer) (script Script, address string, code int, ok bool) {
+func parse(args []string, errOut io.Writer) (script Script, adapters []string, address string, code int, ok bool) {
 	flags := flag.NewFlagSet("fake-engine", flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	path := flags.String("script", "", "JSON `file` that says how the engine behaves")
+	flags.Func("adapter", "`name` of an adapter that it has from the start; may be repeated", func(name string) error {
+		adapters = append(adapters, name)
+		return nil
+	})
 	host := flags.String("host", "127.0.0.1", "`address` to listen on")
 	port := flags.Uint("port", 0, "`port` to listen on, 0 for any free one")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return script, "", 0, false
+		return script, nil, "", 0, false
 	case err != nil:
-		return script, "", exitUsage, false
+		return script, nil, "", exitUsage, false
 	case flags.NArg() > 0:
 		fmt.Fprintf(errOut, "fake engine: %q is not understood\n", flags.Arg(0))
-		return script, "", exitUsage, false
+		return script, nil, "", exitUsage, false
 	}
 	if *path != "" {
 		var err error
 		if script, err = Load(*path); err != nil {
 			fmt.Fprintln(errOut, "fake engine:", err)
-			return script, "", exitFailed, false
+			return script, nil, "", exitFailed, false
 		}
 	}
-	return script, net.JoinHostPort(*host, strconv.FormatUint(uint64(*port), 10)), 0, true
+	return script, adapters, net.JoinHostPort(*host, strconv.FormatUint(uint64(*port), 10)), 0, true
 }
 
 // serve returns when ctx has ended or the engine has died, with all connections

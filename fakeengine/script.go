@@ -50,6 +50,9 @@ type Script struct {
 	// 1 to 8,192; 0 means 64.
 	EmbeddingDimensions int `json:"embedding_dimensions,omitempty"`
 
+	// RefuseAdapters are parts of the paths of adapters that the engine cannot load.
+	RefuseAdapters []string `json:"refuse_adapters,omitempty"`
+
 	// StartDelayMS is the time from New until the engine is ready, in
 	// milliseconds, at most an hour. Until then everything answers 503.
 	StartDelayMS int `json:"start_delay_ms,omitempty"`

@@ -50,6 +50,10 @@ func (e *Engine) serve(ctx context.Context, w http.ResponseWriter, body []byte, 
 		writeError(w, http.StatusBadRequest, "invalid_request_error", err.Error())
 		return nil
 	}
+	if e.lora.lacks(asked.Model) {
+		writeError(w, http.StatusNotFound, "NotFoundError", "The model `"+asked.Model+"` does not exist.")
+		return nil
+	}
 	if asked.Model == "" {
 		asked.Model = e.script.model()
 	}

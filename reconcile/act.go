@@ -85,6 +85,14 @@ func (l *Loop) act(p *part, a Action) write {
 			return l.wait(p)
 		}
 		return start
+	case Load:
+		return l.alone(a.Replica, func(ctx context.Context, tx berth.Tx, r berth.Replica) (func(), error) {
+			return l.load(ctx, tx, r, a.Adapters)
+		})
+	case Unload:
+		return l.alone(a.Replica, func(ctx context.Context, tx berth.Tx, r berth.Replica) (func(), error) {
+			return l.unload(ctx, tx, r, a.Adapters)
+		})
 	case Stop:
 		return l.alone(a.Replica, l.stop)
 	case Remove:

@@ -131,6 +131,7 @@ func (h *history) purchase() {
 		{ModelName: "base", Plan: "ptu"}, {ModelName: "laned", Plan: "ptu"}, {ModelName: "base", Plan: "ptu", ChargeType: "post_paid"},
 		{ModelName: "base", Plan: "ptu", ChargeType: "pre_paid", Prepaid: h.terms()},
 		{ModelName: "words", Plan: "lora"}, {ModelName: "shout", Plan: "lora"}, {ModelName: "tuned", Plan: "lora"},
+		{ModelName: "warm-words", Plan: "lora"}, {ModelName: "warm-shout", Plan: "lora"}, {ModelName: "warm", Plan: "ptu"},
 	}
 	p := kinds[h.number("kind", 0, int64(len(kinds)-1))]
 	p.Suffix = fmt.Sprint("n", h.bought)
@@ -584,6 +585,11 @@ func (l ledger) poolsAtRest(h *history) string {
 		want, have := p.Lanes(berth.DemandOf(members), h.drivers[p.Engine].Traits()), l.of(p.ID)
 		if n := len(berth.Superfluous(want, have)); n > 0 {
 			return fmt.Sprintf("%s has %d replicas too many", p.ID, n)
+		}
+		for i := range have {
+			if r := &have[i]; want[0].Loads && r.State == berth.ReplicaReady && len(want[0].Lacking(r))+len(want[0].Spare(r)) > 0 {
+				return fmt.Sprintf("%s has %v, wanted are %v", r.ID, r.Adapters, want[0].Adapters)
+			}
 		}
 		if n := len(berth.Missing(want, have)); n > 0 && l.nodes[0].Held.Threads < l.nodes[0].Total.Threads {
 			return fmt.Sprintf("%s misses replicas", p.ID)

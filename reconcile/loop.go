@@ -97,9 +97,10 @@ type report struct {
 	kind             reportKind
 	instance         engine.Instance
 	err              error
-	done             bool // the task is over
-	gone             bool // the engine was stopped because of what is reported
-	weights          bool // what failed are the weights, whatever was to be proved
+	done             bool             // the task is over
+	gone             bool             // the engine was stopped because of what is reported
+	weights          bool             // what failed are the weights, whatever was to be proved
+	adapter          berth.AdapterRef // of a load
 }
 
 type reportKind int
@@ -108,6 +109,8 @@ const (
 	reportStarted reportKind = iota
 	reportReady
 	reportProved // the answer of a scratch run
+	reportLoaded // what became of an adapter
+	reportIdle   // a task that changes nothing is over
 	reportFailed
 	reportStopped
 	reportExit

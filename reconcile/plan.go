@@ -44,6 +44,16 @@ type (
 	Drain struct{ Replica berth.Replica }
 	// Grow adds the replicas that the lanes of a pool miss, where they can be placed.
 	Grow struct{ Pool berth.Pool }
+	// Load gives a replica that runs adapters.
+	Load struct {
+		Replica  berth.Replica
+		Adapters []berth.AdapterRef
+	}
+	// Unload takes them from it.
+	Unload struct {
+		Replica  berth.Replica
+		Adapters []berth.AdapterRef
+	}
 	// Stop ends the engine of a replica.
 	Stop struct{ Replica berth.Replica }
 	// Remove forgets a replica whose engine is measured gone and frees its hardware.
@@ -70,6 +80,8 @@ func (Start) action()         {}
 func (Lost) action()          {}
 func (Drain) action()         {}
 func (Grow) action()          {}
+func (Load) action()          {}
+func (Unload) action()        {}
 func (Stop) action()          {}
 func (Remove) action()        {}
 func (SetDeployment) action() {}
@@ -246,10 +258,28 @@ func (p *planner) pool(pool *berth.Pool) {
 		// One that was given up stays to be seen, and to explain a member's fate, until its
 		// lane is whole without it.
 		forget := r.State == berth.ReplicaFailed && !lacks(missing, r.Lane)
-		p.replica(r, !superfluous[r.ID] && !forget)
+		wanted := !superfluous[r.ID] && !forget
+		p.replica(r, wanted)
+		if wanted {
+			p.adapters(r, want)
+		}
 	}
 	if len(missing) > 0 {
 		p.grow(pool, replicas)
+	}
+}
+
+// adapters gives a replica that serves what its lane wants and takes what it does not
+// want any more, where its engine can while it runs.
+func (p *planner) adapters(r *berth.Replica, want []berth.LaneWant) {
+	i := slices.IndexFunc(want, func(w berth.LaneWant) bool { return w.Lane == r.Lane })
+	if i < 0 || !want[i].Loads || r.State != berth.ReplicaReady || !p.Running(r) {
+		return
+	}
+	if lacking := want[i].Lacking(r); len(lacking) > 0 {
+		p.do(Load{*r, lacking})
+	} else if spare := want[i].Spare(r); len(spare) > 0 {
+		p.do(Unload{*r, spare})
 	}
 }
 

@@ -48,6 +48,10 @@ func sentence(actions []Action) string {
 		switch a := a.(type) {
 		case Start:
 			words = append(words, "start "+a.Replica.ID)
+		case Load:
+			words = append(words, "load "+a.Adapters[0].Digest+" "+a.Replica.ID)
+		case Unload:
+			words = append(words, "unload "+a.Adapters[0].Digest+" "+a.Replica.ID)
 		case Lost:
 			words = append(words, "lost "+a.Replica.ID)
 		case Drain:
@@ -262,6 +266,44 @@ func TestPlanOfAPool(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// An engine that takes adapters while it runs is not replaced for them.
+func TestPlanOfAPoolThatLoadsAdapters(t *testing.T) {
+	t.Parallel()
+	words, shout := berth.AdapterRef{Digest: "w"}, berth.AdapterRef{Digest: "s"}
+	mixed := func(id string, state berth.ReplicaState, adapters ...berth.AdapterRef) berth.Replica {
+		r := own(id, state)
+		r.DeploymentID, r.PoolID, r.Lane, r.Adapters = "", "p", berth.LaneMixed, adapters
+		return r
+	}
+	two := []berth.Deployment{
+		{ID: "x", Plan: berth.PlanLoRA, Status: berth.StatusRunning, Capacity: 1, PoolID: "p", ReadyCapacity: 1},
+		{ID: "y", Plan: berth.PlanLoRA, Status: berth.StatusDeploying, Capacity: 1, PoolID: "p"},
+	}
+	members := []berth.Member{{PoolID: "p", DeploymentID: "x", Plan: berth.PlanLoRA, Adapter: words}, {PoolID: "p", DeploymentID: "y", Plan: berth.PlanLoRA, Adapter: shout}}
+	for name, c := range map[string]struct {
+		members  []berth.Member
+		replicas []berth.Replica
+		want     string
+	}{
+		"what it lacks is loaded":               {members, []berth.Replica{mixed("a", "ready", words)}, "load s a"},
+		"what it has serves":                    {members, []berth.Replica{mixed("a", "ready", words, shout)}, "y ready 1"},
+		"what nobody has any more goes":         {members[:1], []berth.Replica{mixed("a", "ready", words, shout)}, "unload s a"},
+		"one that starts has none yet":          {members, []berth.Replica{mixed("a", "starting")}, "x 0"},
+		"one that was given up fails all":       {members, []berth.Replica{mixed("a", "failed")}, "x gave_up 0, y gave_up 0"},
+		"after a crash they come one by one":    {members, []berth.Replica{mixed("a", "ready", shout)}, "x 0, y ready 1, load w a"},
+		"a second replica is given them itself": {members[:1], []berth.Replica{mixed("a", "ready", words), mixed("b", "ready")}, "drain b"},
+	} {
+		s := world()
+		s.Engines["loads"] = berth.EngineTraits{Name: "loads", Adapters: true, MixedAdapters: true, LoadsAdapters: true}
+		s.Pools = []berth.Pool{{ID: "p", Engine: "loads"}}
+		s.Deployments, s.Members, s.Replicas = two[:len(c.members)], c.members, c.replicas
+		actions, _ := Plan(s)
+		if got := sentence(actions); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func (l *Loop) launchBeside(r berth.Replica, launch engine.Launch, files []berth
 func (l *Loop) launch(ctx context.Context, tx berth.Tx, r berth.Replica) (launch engine.Launch, files []berth.Model, err error) {
 	launch = engine.Launch{
 		ReplicaID: r.ID, Nonce: r.Nonce, NodeID: r.NodeID, Engine: r.Engine,
-		Spec: r.Spec, Adapters: r.Loads(), Held: r.Spec.Replica,
+		Spec: r.Spec, Adapters: r.Loads(), Loads: r.PoolID != "" && l.traits(r.Engine).LoadsAdapters, Held: r.Spec.Replica,
 	}
 	name := r.ModelName
 	if r.PoolID != "" {
@@ -135,13 +135,18 @@ func accelerators(ctx context.Context, tx berth.Tx, hold berth.Hold) ([]berth.Ac
 // filesOf returns the models whose files an engine will read: the weights and, by their
 // digests, the adapters.
 func filesOf(ctx context.Context, tx berth.Tx, launch engine.Launch) ([]berth.Model, error) {
-	files := []berth.Model{launch.Model}
-	if len(launch.Adapters) == 0 {
-		return files, nil
+	adapters, err := adapterFiles(ctx, tx, launch.Adapters)
+	return append([]berth.Model{launch.Model}, adapters...), err
+}
+
+// adapterFiles returns the models of adapters.
+func adapterFiles(ctx context.Context, tx berth.Tx, adapters []berth.AdapterRef) (files []berth.Model, err error) {
+	if len(adapters) == 0 {
+		return nil, nil
 	}
 	models, err := tx.Models().List(ctx)
 	for _, m := range models {
-		if slices.Contains(launch.Adapters, berth.AdapterRef{Digest: m.File.Digest, Path: m.File.Path}) {
+		if slices.Contains(adapters, berth.AdapterRef{Digest: m.File.Digest, Path: m.File.Path}) {
 			files = append(files, m)
 		}
 	}

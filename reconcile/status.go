@@ -82,8 +82,15 @@ func (p *planner) lane(d *berth.Deployment) strength {
 	s, ok := shared.strengths[kind]
 	if !ok {
 		var serving []berth.Replica
+		loads := p.Engines[pool.Engine].LoadsAdapters
 		for _, r := range p.owned[d.PoolID] {
-			if r.Serves(m) {
+			switch {
+			case r.Serves(m):
+				serving = append(serving, r)
+			case loads && r.Lane == berth.LaneMixed:
+				if r.State == berth.ReplicaReady { // to the others, not yet to this one
+					r.State = berth.ReplicaStarting
+				}
 				serving = append(serving, r)
 			}
 		}

@@ -23,6 +23,9 @@ func (l *Loop) take(r report) {
 	} else if r.kind == reportExit && t.cancel != nil {
 		t.cancel() // nobody needs to wait for the answer of a dead engine
 	}
+	if r.kind == reportIdle {
+		return
+	}
 	if r.kind == reportStopped {
 		if r.err != nil {
 			l.opt.Logger.Error("engine not stopped; trying again", "replica", r.replicaID, "error", r.err)
@@ -107,6 +110,8 @@ func (l *Loop) bookOn(ctx context.Context, tx berth.Tx, r berth.Replica, rep rep
 		}
 	case rep.kind == reportProved && coming:
 		return l.bookProof(ctx, tx, r)
+	case rep.kind == reportLoaded && serving:
+		return l.bookLoaded(ctx, tx, r, rep)
 	case rep.kind == reportExit && rep.err == nil:
 		return nil // asked for: the plan goes on
 	case rep.kind == reportFailed && coming && errors.Is(rep.err, errUnwanted):
@@ -192,7 +197,7 @@ func (l *Loop) tell(ctx context.Context, tx berth.Tx, r berth.Replica) error {
 	} else {
 		then = fmt.Sprintf("It is started again in %s.", r.RestartAt.Sub(l.opt.Now()))
 	}
-	ids, err := served(ctx, tx, r)
+	ids, err := l.served(ctx, tx, r)
 	if err != nil {
 		return err
 	}
@@ -209,14 +214,14 @@ func (l *Loop) tell(ctx context.Context, tx berth.Tx, r berth.Replica) error {
 }
 
 // served returns the ids of the deployments that a replica serves.
-func served(ctx context.Context, tx berth.Tx, r berth.Replica) ([]string, error) {
+func (l *Loop) served(ctx context.Context, tx berth.Tx, r berth.Replica) ([]string, error) {
 	if r.PoolID == "" {
 		return []string{r.DeploymentID}, nil
 	}
 	members, err := tx.Pools().Members(ctx, r.PoolID)
 	var ids []string
 	for _, m := range members {
-		if r.Serves(m) {
+		if r.Serves(m) || l.willServe(&r, m) {
 			ids = append(ids, m.DeploymentID)
 		}
 	}

@@ -61,9 +61,10 @@ func newYard(t testing.TB, tune func(*Options)) *yard {
 		script: func(engine.Launch) fakeengine.Script { return fakeengine.Script{} },
 		verify: func(berth.ModelFile) error { return nil },
 		drivers: map[string]engine.Driver{
-			berth.EngineFake:     engine.NewFake(engine.FakeConfig{}),
+			berth.EngineFake:     rolls{engine.NewFake(engine.FakeConfig{})},
+			"loads":              loads{engine.NewFake(engine.FakeConfig{})},
 			berth.EngineEndpoint: engine.NewEndpoint(engine.EndpointConfig{}),
-			"lanes":              lanes{engine.NewFake(engine.FakeConfig{})},
+			"lanes":              lanes{rolls{engine.NewFake(engine.FakeConfig{})}},
 		},
 	}
 	engines := map[string]berth.EngineTraits{}
@@ -83,6 +84,32 @@ func newYard(t testing.TB, tune func(*Options)) *yard {
 	y.start()
 	t.Cleanup(func() { y.halt() })
 	return y
+}
+
+// rolls is an engine that must be started with its adapters.
+type rolls struct{ engine.Driver }
+
+func (r rolls) Traits() berth.EngineTraits {
+	t := r.Driver.Traits()
+	t.LoadsAdapters = false
+	return t
+}
+
+// loads is an engine that takes adapters while it runs.
+type loads struct{ engine.Driver }
+
+func (l loads) Traits() berth.EngineTraits {
+	t := l.Driver.Traits()
+	t.Name = "loads"
+	return t
+}
+
+func (l loads) LoadAdapter(ctx context.Context, client *http.Client, e engine.Endpoint, a berth.AdapterRef) error {
+	return l.Driver.(engine.AdapterLoader).LoadAdapter(ctx, client, e, a)
+}
+
+func (l loads) UnloadAdapter(ctx context.Context, client *http.Client, e engine.Endpoint, a berth.AdapterRef) error {
+	return l.Driver.(engine.AdapterLoader).UnloadAdapter(ctx, client, e, a)
 }
 
 // lanes is an engine that cannot mix adapters.
@@ -117,6 +144,7 @@ func (y *yard) furnish() {
 		for _, m := range []berth.Model{
 			model("base", berth.EngineFake, berth.PlanMU, berth.PlanPTU), model("laned", "lanes", berth.PlanMU, berth.PlanPTU),
 			adapter("words", "base"), adapter("shout", "base"), adapter("bad", "base"), adapter("tuned", "laned"), remote,
+			model("warm", "loads", berth.PlanMU, berth.PlanPTU), adapter("warm-words", "warm"), adapter("warm-shout", "warm"), adapter("warm-bad", "warm"),
 		} {
 			must(y, tx.Models().Insert(ctx, m))
 		}

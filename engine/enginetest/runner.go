@@ -84,7 +84,7 @@ func (r *Runner) start(ctx context.Context, l engine.Launch) (engine.Instance, e
 		return engine.Instance{}, nil, fmt.Errorf("listen: %w", err)
 	}
 	key := rand.Text()
-	s := newServing(fakeengine.New(script, fakeengine.Options{Key: key, Now: r.config.Now}), script, r.config.Now)
+	s := newServing(fakeengine.New(script, fakeengine.Options{Key: key, Now: r.config.Now, Adapters: engine.FakeAdapters(l)}), script, r.config.Now)
 	go s.serve(listener)
 	r.mu.Lock()
 	r.engines[l.ReplicaID] = s.engine
