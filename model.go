@@ -81,6 +81,9 @@ type ModelFile struct {
 	Parameters      int64
 	// Thinking is whether the chat template in the file knows a thinking switch.
 	Thinking bool
+	// Embeds: the file says how the vectors of a text's tokens become one; the model was
+	// made for embeddings.
+	Embeds bool
 }
 
 // FileStat is what a start compares instead of reading the whole file again

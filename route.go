@@ -92,11 +92,22 @@ type Target struct {
 	Slots         int64
 }
 
+// Operation is one kind of work that engines do.
+type Operation string
+
+// The operations, by OpenAI's names of their answers.
+const (
+	OperationChat       Operation = "chat"
+	OperationCompletion Operation = "completion"
+	OperationEmbedding  Operation = "embedding"
+)
+
 // EngineCall is what the gateway decided about one call, for a driver to say it in its
 // engine's words.
 type EngineCall struct {
-	Model   string
-	Adapter int // −1: none
+	Operation Operation
+	Model     string
+	Adapter   int // −1: none
 	// AdapterDigest is the adapter's, for engines that know it by name; "": none.
 	AdapterDigest string
 	// Workspace is whose call it is; "": nobody's.

@@ -146,7 +146,7 @@ func TestAcceleratorsAreFoundOnPath(t *testing.T) {
 }
 
 func TestAToolThatHangsIsNotWaitedFor(t *testing.T) {
-	tools(t, map[string]string{"nvidia-smi": "/bin/sleep 600 & wait\n"})
+	tools(t, map[string]string{"nvidia-smi": "/bin/sleep 15 & wait\n"})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -55,6 +56,20 @@ func openAIFields(c berth.EngineCall, streamOptions string) []berth.Field {
 			berth.Field{Name: "stream_options", Value: []byte(streamOptions)})
 	}
 	return fields
+}
+
+// templated reports whether the engine writes the prompt of a call with the model's chat
+// template.
+func templated(c berth.EngineCall) bool {
+	return c.Operation == berth.OperationChat || c.Operation == ""
+}
+
+// blames is what engines mean by their answers: 400 and 422 are about the request.
+func blames(status int, said string) string {
+	if status == http.StatusBadRequest || status == http.StatusUnprocessableEntity {
+		return said
+	}
+	return ""
 }
 
 // Options of streams: OpenAI's own, and with vLLM's addition of usage in every event.

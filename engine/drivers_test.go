@@ -38,7 +38,7 @@ func TestCommand(t *testing.T) {
 	for name, c := range map[string]struct{ args, key string }{
 		"llamacpp": {
 			"sh llama-server --model /models/a.gguf --alias abacus --host 127.0.0.1 --port 4711 --ctx-size 131072 --parallel 4" +
-				" --cache-ram 0 --threads-http 256 --metrics --slots --jinja --no-webui --threads 3 --n-gpu-layers 9999" +
+				" --cache-ram 0 --threads-http 256 --metrics --slots --jinja --no-webui --embeddings --pooling mean --threads 3 --n-gpu-layers 9999" +
 				" --lora /models/words.gguf --lora /models/shout.gguf --lora-init-without-apply",
 			"LLAMA_API_KEY=secret",
 		},

@@ -79,3 +79,7 @@ func (endpoint) Fields(c berth.EngineCall) []berth.Field {
 
 // Count implements [Driver]: there is no common way to ask, and asking might cost.
 func (endpoint) Count(berth.EngineCall) (berth.EngineCount, bool) { return berth.EngineCount{}, false }
+
+func (endpoint) Refuses(berth.EngineCall, []berth.Field) string { return "" }
+
+func (endpoint) Blames(status int, said string) string { return blames(status, said) }

@@ -73,6 +73,13 @@ type Driver interface {
 	// Count says how the engine is asked for the exact number of tokens of a call's
 	// prompt, as it stands in the usage of the answer; false where it cannot be asked.
 	Count(c berth.EngineCall) (berth.EngineCount, bool)
+	// Refuses returns the sentence with which a call is refused that the engine cannot
+	// do, or a member of which it would drop in silence; "" for none. members are what
+	// the client may say as it was written.
+	Refuses(c berth.EngineCall, members []berth.Field) string
+	// Blames returns the sentence for the caller when an answer other than 200, with the
+	// engine's own sentence, is about the request; "" when it is about the engine.
+	Blames(status int, said string) string
 }
 
 // Remote is the extra ability of drivers that start nothing: the engine is somebody

@@ -81,6 +81,9 @@ func (fake) Ready(ctx context.Context, client *http.Client, e Endpoint, _ Launch
 
 // Count implements [Driver], with the path of llama.cpp.
 func (d fake) Count(c berth.EngineCall) (berth.EngineCount, bool) {
+	if !templated(c) {
+		return berth.EngineCount{}, false
+	}
 	return berth.EngineCount{Path: "/v1/chat/completions/input_tokens", Fields: d.Fields(c), Member: "input_tokens"}, true
 }
 
@@ -92,3 +95,7 @@ func (fake) Fields(c berth.EngineCall) []berth.Field {
 	}
 	return append(withThinking(openAIFields(c, usageAlong), c.Thinking), loraField(c.Adapter))
 }
+
+func (fake) Refuses(berth.EngineCall, []berth.Field) string { return "" }
+
+func (fake) Blames(status int, said string) string { return blames(status, said) }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -62,7 +63,10 @@ func (d llamaCpp) Command(l Launch, at Listen) (Command, error) {
 		// default is about the number of cores: a burst then leaves new calls waiting until
 		// an idle connection times out (seen: 4 to 8 s).
 		"--threads-http", strconv.Itoa(httpThreads),
-		"--metrics", "--slots", "--jinja", "--no-webui")
+		"--metrics", "--slots", "--jinja", "--no-webui",
+		// One engine answers chats and embeddings; chats are not slower for it.
+		"--embeddings")
+	args = append(args, pooling(l)...)
 	if threads := l.Spec.Replica.Threads; threads > 0 {
 		args = append(args, "--threads", strconv.FormatInt(threads, 10))
 	}
@@ -82,9 +86,27 @@ func (d llamaCpp) Command(l Launch, at Listen) (Command, error) {
 	return Command{Args: args, Env: environment(l, "LLAMA_API_KEY="+at.Key)}, nil
 }
 
+// pooling says how the vectors of a text's tokens become one. A model that was made for
+// embeddings says so in its file, and reads a text at once, as long as it may be; of any
+// other the mean is taken, of texts up to the 512 tokens that it reads at once. More would
+// take memory for a batch of the vocabulary's size in every replica.
+func pooling(l Launch) []string {
+	if !l.Model.File.Embeds {
+		return []string{"--pooling", "mean"}
+	}
+	tokens := cmp.Or(min(contextLength(l), embeddingTokens), embeddingTokens)
+	return []string{"--batch-size", strconv.FormatInt(tokens, 10), "--ubatch-size", strconv.FormatInt(tokens, 10)}
+}
+
+// embeddingTokens is the longest text to embed (api.md 9.6).
+const embeddingTokens = 8192
+
 // Ready asks every adapter as well, so that one which loads and cannot be applied shows
 // before a customer meets it.
 func (d llamaCpp) Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) error {
+	if l.Model.File.Embeds {
+		return askOneVector(ctx, client, e, d.Fields(berth.EngineCall{Operation: berth.OperationEmbedding, Model: l.Model.Name, Adapter: -1}))
+	}
 	for adapter := -1; adapter < len(l.Adapters); adapter++ {
 		call := berth.EngineCall{Model: l.Model.Name, Adapter: adapter, MaxTokens: 1, Class: berth.ClassProbe}
 		if err := askOneToken(ctx, client, e, d.Fields(call)); err != nil {
@@ -98,7 +120,13 @@ func (d llamaCpp) Ready(ctx context.Context, client *http.Client, e Endpoint, l 
 }
 
 func (llamaCpp) Fields(c berth.EngineCall) []berth.Field {
-	fields := withThinking(openAIFields(c, usageAtEnd), c.Thinking)
+	fields := openAIFields(c, usageAtEnd)
+	switch {
+	case c.Operation == berth.OperationEmbedding:
+		return fields
+	case templated(c):
+		fields = withThinking(fields, c.Thinking)
+	}
 	// A slot that still has a prompt's beginning skips it and says so. Where workspaces
 	// share an engine, that would tell one what another asked.
 	alone := c.Class == berth.ClassDedicated
@@ -113,6 +141,9 @@ func (llamaCpp) Fields(c berth.EngineCall) []berth.Field {
 // generated, no slot is needed, and the number is that of the usage for plain, thinking
 // and tool calls alike.
 func (d llamaCpp) Count(c berth.EngineCall) (berth.EngineCount, bool) {
+	if !templated(c) {
+		return berth.EngineCount{}, false
+	}
 	return berth.EngineCount{Path: "/v1/chat/completions/input_tokens", Fields: d.Fields(c), Member: "input_tokens"}, true
 }
 
@@ -127,4 +158,24 @@ func loraField(adapter int) berth.Field {
 		value = `[{"id":` + strconv.Itoa(adapter) + `,"scale":1}]`
 	}
 	return berth.Field{Name: "lora", Value: []byte(value)}
+}
+
+// Refuses embeddings with an adapter: llama.cpp takes no adapter per call there (tried:
+// the list of adapters changes nothing).
+func (llamaCpp) Refuses(c berth.EngineCall, _ []berth.Field) string {
+	if c.Operation == berth.OperationEmbedding && c.Adapter >= 0 {
+		return "This deployment's engine (llama.cpp) makes no embeddings with an adapter; call a deployment of the base model for them."
+	}
+	return ""
+}
+
+// Blames: a text that does not fit into one batch is answered 500 with "input (1202 tokens) is
+// too large to process. increase the physical batch size (current batch size: 512)".
+func (llamaCpp) Blames(status int, said string) string {
+	const tooLarge, most = "is too large to process", "(current batch size: "
+	_, size, _ := strings.Cut(said, most)
+	if size, _, ok := strings.Cut(size, ")"); ok && strings.Contains(said, tooLarge) {
+		return "Range of input length should be [1, " + size + "]"
+	}
+	return blames(status, said)
 }

@@ -29,7 +29,10 @@ def arguments():
     parser.add_argument("--cache-ram", type=int, default=0)
     parser.add_argument("--lora", action="append", default=[])
     parser.add_argument("--lora-init-without-apply", action="store_true")
-    for name in ("--metrics", "--slots", "--jinja", "--no-webui"):
+    parser.add_argument("--pooling", choices=["mean"])  # else what the model's file says
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--ubatch-size", type=int)
+    for name in ("--metrics", "--slots", "--jinja", "--no-webui", "--embeddings"):
         parser.add_argument(name, action="store_true")
     return parser.parse_args()
 
@@ -60,6 +63,13 @@ def params(args):
     p.endpoint_metrics = args.metrics
     p.endpoint_slots = args.slots
     p.use_jinja = args.jinja
+    p.embedding = args.embeddings
+    if args.pooling:
+        p.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    if args.batch_size:
+        p.n_batch = args.batch_size
+    if args.ubatch_size:
+        p.n_ubatch = args.ubatch_size
     p.ui = not args.no_webui
     return p
 

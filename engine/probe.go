@@ -47,6 +47,34 @@ func askOneToken(ctx context.Context, client *http.Client, e Endpoint, fields []
 	return nil
 }
 
+// askOneVector is a call for an embedding; nil when the engine answered it with one.
+func askOneVector(ctx context.Context, client *http.Client, e Endpoint, fields []berth.Field) error {
+	body := map[string]json.RawMessage{"input": json.RawMessage(`"hello"`)}
+	for _, f := range fields {
+		body[f.Name] = f.Value
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("say the probe: %w", err)
+	}
+	answer, err := ask(ctx, client, e, http.MethodPost, "/v1/embeddings", text)
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Data []struct {
+			Embedding []float64 `json:"embedding"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(answer, &said); err != nil {
+		return fmt.Errorf("read the engine's answer: %w", err)
+	}
+	if len(said.Data) != 1 || len(said.Data[0].Embedding) == 0 {
+		return errors.New("the engine answered without a vector")
+	}
+	return nil
+}
+
 // ask returns the body of a 200 answer. Other answers are an error with the engine's
 // own message.
 func ask(ctx context.Context, client *http.Client, e Endpoint, method, path string, body []byte) ([]byte, error) {

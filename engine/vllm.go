@@ -223,7 +223,11 @@ func (vllm) Fields(c berth.EngineCall) []berth.Field {
 	if c.Adapter >= 0 {
 		c.Model = adapterName(c.AdapterDigest)
 	}
-	fields := append(withThinking(openAIFields(c, usageAlong), c.Thinking),
+	fields := openAIFields(c, usageAlong)
+	if templated(c) {
+		fields = withThinking(fields, c.Thinking)
+	}
+	fields = append(fields,
 		berth.Field{Name: "priority", Value: strconv.AppendInt(nil, vllmPriority(c.Class), 10)})
 	if c.Workspace != "" && c.Class != berth.ClassDedicated {
 		// Where workspaces share an engine, what one of them asked is not found in the cache
@@ -242,6 +246,9 @@ func (vllm) Fields(c berth.EngineCall) []berth.Field {
 // Count implements [Driver]. vLLM renders the messages with their tools and the
 // template's arguments as for a call; members that it does not know there it passes over.
 func (vllm) Count(c berth.EngineCall) (berth.EngineCount, bool) {
+	if !templated(c) {
+		return berth.EngineCount{}, false
+	}
 	if c.Adapter >= 0 {
 		c.Model = adapterName(c.AdapterDigest)
 	}
@@ -258,3 +265,13 @@ func vllmPriority(class berth.Class) int64 {
 		return 0
 	}
 }
+
+// Refuses embeddings, which one vLLM does not make beside chat.
+func (vllm) Refuses(c berth.EngineCall, _ []berth.Field) string {
+	if c.Operation == berth.OperationEmbedding {
+		return "This deployment's engine (vLLM) makes no embeddings of a model that chats; deploy the model on llama.cpp for them."
+	}
+	return ""
+}
+
+func (vllm) Blames(status int, said string) string { return blames(status, said) }

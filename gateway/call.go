@@ -145,7 +145,7 @@ func (c *call) freeBody() {
 	if c.body != nil {
 		c.body.free()
 		c.body = nil
-		c.request.prompt.messages, c.request.tools, c.request.fields = nil, nil, nil
+		c.request.prompt.content, c.request.tools, c.request.fields = nil, nil, nil
 	}
 }
 

@@ -1,5 +1,7 @@
 package gateway
 
+import "strings"
+
 // The checks of this file return the sentence to refuse a value with, "" when it is
 // good (api.md 3.3).
 
@@ -125,4 +127,66 @@ func checkModalities(v value) string {
 		}
 	}
 	return ""
+}
+
+func checkDimensions(name string) func(value) string {
+	return atLeast(1, "'"+name+"' must be a positive integer")
+}
+
+func checkEncodingFormat(v value) string {
+	return oneOf("encoding_format", "float", "base64")(v)
+}
+
+// checkOutputType takes dense vectors only; no engine makes sparse ones.
+func checkOutputType(v value) string {
+	if v.text() == "sparse" || v.text() == "dense&sparse" {
+		return "The output_type " + v.text() + " is not available here; leave it out, or set it to dense."
+	}
+	return oneOf("output_type", "dense")(v)
+}
+
+// oneOf takes some words.
+func oneOf(name string, words ...string) func(value) string {
+	return func(v value) string {
+		for _, word := range words {
+			if v.text() == word {
+				return ""
+			}
+		}
+		return "'" + name + "' must be " + strings.Join(words, " or ")
+	}
+}
+
+// maxAnswers of one call.
+const maxAnswers = 4
+
+// checkCompletionLogprobs: a number here, other than in chats.
+func checkCompletionLogprobs(v value) string {
+	if n, ok := v.integer(); !ok || n < 0 || n > 5 {
+		return "Range of logprobs should be [0, 5]"
+	}
+	return ""
+}
+
+// empty refuses a text that says something.
+func empty(name string) func(value) string {
+	return func(v value) string {
+		if v.isString() && len(v.inner()) == 0 {
+			return ""
+		}
+		return "The parameter " + name + " is not available here; leave it out."
+	}
+}
+
+// exactly refuses every number but one.
+func exactly(name string, only int64, sentence string) func(value) string {
+	return func(v value) string {
+		switch n, ok := v.integer(); {
+		case !ok:
+			return "'" + name + "' must be an integer"
+		case n != only:
+			return sentence
+		}
+		return ""
+	}
 }

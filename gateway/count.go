@@ -101,7 +101,7 @@ func (g *Gateway) count(ctx context.Context, l *live, deploymentID string, r *re
 func (g *Gateway) askCount(ctx context.Context, r *request, target berth.Target, ask berth.EngineCount) (int64, error) {
 	buffer := g.bodies.take()
 	defer buffer.free()
-	if err := buffer.grow(int64(len(r.prompt.messages)+len(r.tools)) + oursBytes); err != nil {
+	if err := buffer.grow(int64(len(r.prompt.content)+len(r.tools)) + oursBytes); err != nil {
 		return 0, err
 	}
 	buffer.bytes = appendEngineBody(buffer.bytes, r, ask.Fields)
@@ -110,7 +110,7 @@ func (g *Gateway) askCount(ctx context.Context, r *request, target berth.Target,
 		return 0, interrupted(ctx, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return 0, engineRefusal(response)
+		return 0, engineRefusal(response, g.engine(target.Engine))
 	}
 	defer response.Body.Close()
 	answer := g.bodies.take() // vLLM tells all tokens beside their number
@@ -155,7 +155,7 @@ func hashOf(r *request, target berth.Target) promptHash {
 		_, _ = h.Write(bytes)
 	}
 	part(target.Model, []byte{thinking})
-	part("messages", r.prompt.messages)
+	part("messages", r.prompt.content)
 	for _, f := range r.fields {
 		if shapesPrompt[f.Name] {
 			part(f.Name, f.Value)

@@ -66,7 +66,7 @@ func checkStopSequences(v value) string {
 // parse writes the body anew, in the words that engines understand. What the members mean
 // together is known only when all were read.
 func (d anthropic) parse(body value, _ http.Header, route *berth.Route) (request, error) {
-	r := request{n: 1}
+	r := request{operation: chatting, n: 1}
 	var said struct{ messages, system, thinking, tools, choice, output value }
 	err := anthropicFields.read(body, "", &r, func(name string, v value) error {
 		switch name {

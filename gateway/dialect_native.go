@@ -17,7 +17,7 @@ type native struct {
 var _ dialect = native{}
 
 func (native) parse(body value, h http.Header, route *berth.Route) (request, error) {
-	r := request{n: 1, thinkingApart: true}
+	r := request{operation: chatting, n: 1, thinkingApart: true}
 	if h.Get("X-Dashscope-Async") == "enable" {
 		return r, fail(problemAsync)
 	}

@@ -15,7 +15,7 @@ type openAI struct{}
 var _ dialect = openAI{}
 
 func (openAI) parse(body value, _ http.Header, route *berth.Route) (request, error) {
-	r := request{n: 1}
+	r := request{operation: chatting, n: 1}
 	err := openAIFields.read(body, "", &r, func(name string, v value) error {
 		switch name {
 		case "model":
@@ -57,7 +57,7 @@ func (openAI) failure(dst []byte, f *failure, requestID string) []byte {
 
 func (openAI) writer(c *call) writer {
 	if c.request.stream {
-		return newOpenAIStream(c)
+		return newOpenAIStream(c, chatShape)
 	}
-	return &openAIWhole{call: c}
+	return &openAIWhole{call: c, shape: chatShape}
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,6 +35,15 @@ func (llama) Fields(c berth.EngineCall) []berth.Field {
 
 func (l llama) Count(c berth.EngineCall) (berth.EngineCount, bool) {
 	return berth.EngineCount{Path: "/v1/chat/completions/input_tokens", Fields: l.Fields(c), Member: "input_tokens"}, true
+}
+
+func (llama) Refuses(berth.EngineCall, []berth.Field) string { return "" }
+
+func (llama) Blames(status int, said string) string {
+	if status == http.StatusBadRequest {
+		return said
+	}
+	return ""
 }
 
 func rawField(name string, v any) berth.Field {

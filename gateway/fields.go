@@ -98,6 +98,15 @@ func with(base, more fields) fields {
 	return all
 }
 
+// pick returns the named rows of a list.
+func pick(list fields, names ...string) fields {
+	some := fields{}
+	for _, name := range names {
+		some[name] = list[name]
+	}
+	return some
+}
+
 // read goes through an object: checks each member, adds what passes to r and hands the
 // dialect its own. prefix stands before the names in refusals.
 func (list fields) read(object value, prefix string, r *request, ours func(name string, v value) error) error {

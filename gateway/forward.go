@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"syscall"
 	"time"
 
@@ -14,10 +13,9 @@ import (
 )
 
 const (
-	maxErrorBytes   = 64 << 10 // of an engine's error body
-	oursBytes       = 512      // room for what the gateway adds to a body
-	engineBusyWait  = time.Second
-	chatCompletions = "/chat/completions"
+	maxErrorBytes  = 64 << 10 // of an engine's error body
+	oursBytes      = 512      // room for what the gateway adds to a body
+	engineBusyWait = time.Second
 )
 
 // forward sends the call to the least loaded engine and returns the answer when its
@@ -85,11 +83,15 @@ func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
 	if err := buffer.grow(int64(len(c.body.bytes)) + oursBytes); err != nil {
 		return nil, err
 	}
-	ours := g.engine(c.target.Engine).Fields(c.request.engineCall(c.target, c.route.WorkspaceID, c.class))
+	dialect, call := g.engine(c.target.Engine), c.request.engineCall(c.target, c.route.WorkspaceID, c.class)
+	if sentence := dialect.Refuses(call, c.request.fields); sentence != "" {
+		return nil, invalid("%s", sentence)
+	}
+	ours := dialect.Fields(call)
 	buffer.bytes = appendEngineBody(buffer.bytes, &c.request, ours)
 
 	c.taken = true
-	response, err := g.engines.post(ctx, chatURL(c.target.URL), c.target.Key, buffer)
+	response, err := g.engines.post(ctx, c.request.operation.url(c.target.URL), c.target.Key, buffer)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil, err
@@ -97,20 +99,9 @@ func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
 		return nil, interrupted(ctx, err)
 	case response.StatusCode != http.StatusOK:
 		c.taken = false
-		return nil, engineRefusal(response)
+		return nil, engineRefusal(response, dialect)
 	}
 	return response, nil
-}
-
-// chatURL: an engine's URL has no path; one with a path is the base URL of an endpoint
-// model, which ends before /chat/completions.
-func chatURL(base string) string {
-	base = strings.TrimSuffix(base, "/")
-	_, host, _ := strings.Cut(base, "://")
-	if strings.Contains(host, "/") {
-		return base + chatCompletions
-	}
-	return base + "/v1" + chatCompletions
 }
 
 // interrupted says why a call to an engine broke off: because the gateway or the client
@@ -128,16 +119,16 @@ func interrupted(ctx context.Context, err error) *failure {
 
 // engineRefusal maps an answer other than 200. What the engine says of the request is
 // for the client; what it says of itself is for operators.
-func engineRefusal(response *http.Response) *failure {
+func engineRefusal(response *http.Response, dialect Dialect) *failure {
 	defer response.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(response.Body, maxErrorBytes)) // a part is as good
 	said := errorMessage(text)
 	cause := fmt.Errorf("the engine answered %d", response.StatusCode) // its words may quote the prompt
+	if sentence := dialect.Blames(response.StatusCode, said); sentence != "" {
+		return invalid("%s", sentence).because(cause)
+	}
 	switch response.StatusCode {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		if said != "" {
-			return invalid("%s", said).because(cause)
-		}
 		return invalid("The engine refused the request.").because(cause)
 	case http.StatusTooManyRequests:
 		return fail(problemBusy).after(engineBusyWait).because(cause)

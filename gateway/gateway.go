@@ -20,6 +20,12 @@ type Dialect interface {
 	// Count says how to ask for the exact number of tokens of a call's prompt; false
 	// where the engine cannot tell.
 	Count(berth.EngineCall) (berth.EngineCount, bool)
+	// Refuses returns the sentence with which a call is refused that the engine cannot
+	// do, or a member of which it would drop in silence; "" for none.
+	Refuses(call berth.EngineCall, members []berth.Field) string
+	// Blames returns the sentence for the caller when an engine's refusal, a status other
+	// than 200 with its own sentence, is about the request; "" when it is not.
+	Blames(status int, said string) string
 }
 
 // Meter keeps usage records. Its methods are called by many calls at once and neither
@@ -178,6 +184,9 @@ func (g *Gateway) Routes() []Route {
 		{http.MethodPost, "/messages/count_tokens", messageBases, g.countTokens},
 		{http.MethodGet, "/models", messageBases[:1], g.serveModels(anthropicCatalogue)},
 		{http.MethodGet, "/models/{id}", messageBases[:1], g.serveModels(anthropicCatalogue)},
+		{http.MethodPost, "/completions", modelBases, g.serve(openAICompletions{})},
+		{http.MethodPost, "/embeddings", chatBases, g.serve(openAIEmbeddings{})},
+		{http.MethodPost, "/services/embeddings/text-embedding/text-embedding", nativeBases, g.serve(nativeEmbeddings{})},
 	}
 }
 

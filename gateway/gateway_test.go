@@ -247,7 +247,7 @@ func TestChatURL(t *testing.T) {
 		"https://example.com/api/v3":         "https://example.com/api/v3/chat/completions",
 		"https://example.com/compatible/v1/": "https://example.com/compatible/v1/chat/completions",
 	} {
-		if got := chatURL(base); got != want {
+		if got := chatting.url(base); got != want {
 			t.Errorf("%s: %s", base, got)
 		}
 	}

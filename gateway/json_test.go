@@ -80,7 +80,7 @@ func checkWriter(t *testing.T, d dialect, stream bool, chunks ...[]byte) {
 	var out []byte
 	var r reply
 	for _, chunk := range chunks {
-		if r.read(chunk) != nil {
+		if r.read(chunk, chatting) != nil {
 			continue
 		}
 		c.usage.observe(&r, 2)

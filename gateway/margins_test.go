@@ -58,7 +58,7 @@ func TestMarginsOfAnyPieces(t *testing.T) {
 				quoted, _ := json.Marshal(all[:n])
 				all = all[n:]
 				var rep reply
-				if err := rep.read([]byte(`{"choices":[{"index":0,"delta":{"` + name + `":` + string(quoted) + `}}]}`)); err != nil {
+				if err := rep.read([]byte(`{"choices":[{"index":0,"delta":{"`+name+`":`+string(quoted)+`}}]}`), chatting); err != nil {
 					r.Fatal(err)
 				}
 				m.trim(&rep)

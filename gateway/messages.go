@@ -4,16 +4,16 @@ import "bytes"
 
 // prompt is what a call gives the model to read.
 type prompt struct {
-	messages value // as the engine takes them: every content a string
-	count    int64
-	bytes    int64 // of all texts, an upper bound of their tokens
+	content value // as the engine takes it: messages, every content of them a string; a text; inputs
+	count   int64 // of messages, texts or inputs
+	bytes   int64 // of all texts, an upper bound of their tokens
 }
 
 // readMessages checks the elements of a list of messages. Contents may be strings or lists of text
 // parts; lists are joined, because templates of text models know strings only and
 // because engines fetch what other parts point at.
 func readMessages(list value) (prompt, error) {
-	p := prompt{messages: list}
+	p := prompt{content: list}
 	var r messageReader
 	for message := range elements(list) {
 		if err := r.read(message); err != nil {
@@ -27,7 +27,7 @@ func readMessages(list value) (prompt, error) {
 	case !r.user:
 		return prompt{}, invalid("The input messages do not contain elements with the role of user.")
 	case r.parts:
-		p.messages = joinParts(list)
+		p.content = joinParts(list)
 	}
 	p.bytes = r.bytes
 	return p, nil
@@ -160,5 +160,5 @@ func appendParts(dst []byte, parts value) []byte {
 
 // says reports whether word, in lower case, stands somewhere in the messages.
 func (p *prompt) says(word string) bool {
-	return bytes.Contains(bytes.ToLower(p.messages), []byte(word))
+	return bytes.Contains(bytes.ToLower(p.content), []byte(word))
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // clumsy panics when it is asked how to say a call.
-type clumsy struct{}
+type clumsy struct{ llama }
 
 func (clumsy) Fields(berth.EngineCall) []berth.Field { panic("of a programmer") }
 

@@ -1,6 +1,10 @@
 package gateway
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+	"slices"
+)
 
 // reply is one JSON object of an engine: a chunk of a stream or a whole answer. Its
 // values are parts of what was read.
@@ -19,6 +23,7 @@ type part struct {
 	toolCalls value // array with elements, or nil
 	logprobs  value // object, or nil
 	finish    value // string, or nil while the answer goes on
+	vector    value // embeddings: array of numbers, or base64; nil for none
 }
 
 // text reports whether the part carries something that was generated.
@@ -34,27 +39,27 @@ type figures struct {
 }
 
 var (
-	errGarbage     = errors.New("the engine's answer is no JSON object with choices")
+	errGarbage     = errors.New("the engine's answer is no JSON object with what the operation makes")
 	errEngineError = errors.New("the engine reported an error within its answer")
 )
 
 // read parses data into r, whose slices are used again.
-func (r *reply) read(data []byte) error {
+func (r *reply) read(data []byte, o *operation) error {
 	*r = reply{parts: r.parts[:0]}
 	object, ok := checkReply(data)
 	if !ok {
 		return errGarbage
 	}
-	choices := false
+	complete := false
 	for name, v := range members(object) {
 		switch string(name) {
-		case "choices":
-			choices = v.isArray()
-			for choice := range elements(v) {
-				r.parts = append(r.parts, readPart(choice))
+		case o.list:
+			complete = v.isArray()
+			for element := range elements(v) {
+				r.parts = append(r.parts, readPart(element))
 			}
 		case "usage":
-			r.usage = readUsage(v)
+			r.usage = readUsage(v, o)
 		case "timings":
 			r.running = readTimings(v)
 		case "error":
@@ -64,10 +69,15 @@ func (r *reply) read(data []byte) error {
 	switch {
 	case r.failed:
 		return errEngineError
-	case !choices:
+	case !complete:
 		return errGarbage
 	}
 	return nil
+}
+
+// sort puts the answers in the order of their indices.
+func (r *reply) sort() {
+	slices.SortFunc(r.parts, func(a, b part) int { return cmp.Compare(a.index, b.index) })
 }
 
 func readPart(choice value) part {
@@ -84,6 +94,12 @@ func readPart(choice value) part {
 			}
 		case "delta", "message":
 			p.readMessage(v)
+		case "text":
+			p.content = onlyString(v)
+		case "embedding":
+			if v.isArray() || v.isString() {
+				p.vector = v
+			}
 		}
 	}
 	return p
@@ -115,7 +131,7 @@ func onlyString(v value) value {
 	return nil
 }
 
-func readUsage(v value) figures {
+func readUsage(v value, o *operation) figures {
 	f := figures{cached: -1, thinking: -1}
 	var input, output bool
 	for name, v := range members(v) {
@@ -134,7 +150,7 @@ func readUsage(v value) figures {
 			}
 		}
 	}
-	f.known = input && output
+	f.known = input && (output || !o.writes)
 	f.cached, f.thinking = min(f.cached, f.input), min(f.thinking, f.output)
 	return f
 }

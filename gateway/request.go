@@ -14,6 +14,7 @@ const defaultThinking = false
 // request is what a client asked for, read from the body by its dialect and completed
 // by decide. Its values are parts of the body.
 type request struct {
+	operation *operation
 	model     value // as it was written, to be echoed
 	stream    bool  // the client wants events
 	collected bool  // it does not, but the engine is asked for a stream to make one body of
@@ -28,6 +29,9 @@ type request struct {
 	thinking  *bool // nil: not said, and after decide: the model has no such mode
 
 	wantsUsage bool // OpenAI: a usage chunk at the end of the stream
+
+	dimensions int64 // of embeddings; 0: the model's own
+	packed     bool  // embeddings in base64
 
 	thinkingApart bool // native: max_tokens leaves thinking out
 	textFormat    bool // native: output.text instead of output.choices
@@ -70,10 +74,7 @@ func (r *request) common(name string, v value) (err error) {
 
 // decide settles what the call leaves open and refuses what does not fit the route.
 func (r *request) decide(route *berth.Route) error {
-	ceiling := route.ContextLength
-	if ceiling == 0 {
-		ceiling = math.MaxInt32
-	}
+	ceiling := ceilingOf(route)
 	switch {
 	case r.prompt.count == 0:
 		return invalid(`Either "prompt" or "messages" must exist and cannot both be none`)
@@ -87,6 +88,14 @@ func (r *request) decide(route *berth.Route) error {
 	}
 	r.decideOutput(ceiling)
 	return r.checkFormat()
+}
+
+// ceilingOf returns how many tokens a sequence of a deployment may have.
+func ceilingOf(route *berth.Route) int64 {
+	if route.ContextLength == 0 {
+		return math.MaxInt32
+	}
+	return route.ContextLength
 }
 
 // decideThinking: a model's only mode and a deployment's fixed mode win, and a call
@@ -151,6 +160,9 @@ func (r *request) ask(past *history) Tokens {
 		output = past.expect()
 	}
 	ask := Tokens{Requests: 1, Output: r.n * output}
+	if !r.operation.writes {
+		ask.Output = 0
+	}
 	ask.Input = r.prompt.bytes + int64(len(r.tools)) + templateTokensPerMessage*r.prompt.count + templateTokensPerCall
 	if r.thinks() {
 		ask.Thinking = ask.Output
@@ -164,7 +176,7 @@ func (r *request) ask(past *history) Tokens {
 // engineCall says the call to a driver, for target.
 func (r *request) engineCall(target berth.Target, workspace string, class berth.Class) berth.EngineCall {
 	return berth.EngineCall{
-		Model: target.Model, Adapter: target.Adapter, Thinking: r.thinking,
+		Operation: r.operation.name, Model: target.Model, Adapter: target.Adapter, Thinking: r.thinking,
 		AdapterDigest: target.AdapterDigest, Workspace: workspace,
 		MaxTokens: r.engineMax, Stream: r.engineStreams(), Class: class,
 		Answers: r.n, Greedy: r.n > 1 && r.greedy(),
@@ -187,8 +199,8 @@ func (r *request) engineStreams() bool { return r.stream || r.collected }
 // appendEngineBody appends the body for an engine: what the client may say as it was
 // written, then what the gateway says, which wins.
 func appendEngineBody(dst []byte, r *request, ours []berth.Field) []byte {
-	dst = append(dst, `{"messages":`...)
-	dst = append(dst, r.prompt.messages...)
+	dst = append(dst, r.operation.opening...)
+	dst = append(dst, r.prompt.content...)
 	for _, f := range r.fields {
 		if !named(ours, f.Name) {
 			dst = appendField(dst, f)

@@ -100,7 +100,7 @@ func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, o
 			}
 			return nil
 		}
-		if err := space.reply.read(event.Data); err != nil {
+		if err := space.reply.read(event.Data, c.request.operation); err != nil {
 			return interrupted(ctx, err)
 		}
 		g.observe(c, &space.reply)
@@ -164,8 +164,11 @@ func (g *Gateway) whole(ctx context.Context, c *call, response *http.Response, o
 		return interrupted(ctx, err)
 	}
 	var r reply
-	if err := r.read(buffer.bytes); err != nil {
+	if err := r.read(buffer.bytes, c.request.operation); err != nil {
 		return interrupted(ctx, err)
+	}
+	if err := c.request.suits(&r); err != nil {
+		return err
 	}
 	c.usage.whole(&r)
 	new(margins).trim(&r)

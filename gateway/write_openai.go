@@ -12,8 +12,17 @@ import (
 // openAIWhole writes one body: of one reply, or put together from a stream of them.
 type openAIWhole struct {
 	call    *call
+	shape   openAIShape
 	answers gathering
 }
+
+// openAIShape is what chat and text completions have different.
+type openAIShape struct {
+	id, whole, chunk string // what ids begin with, and the kinds of object
+	legacy           bool   // text instead of messages
+}
+
+var chatShape = openAIShape{id: "chatcmpl-", whole: "chat.completion", chunk: "chat.completion.chunk"}
 
 func (w *openAIWhole) event(dst []byte, r *reply, u *usage) []byte {
 	if !w.call.request.collected {
@@ -38,12 +47,16 @@ func (w *openAIWhole) end(dst []byte, u *usage) []byte {
 }
 
 func (w *openAIWhole) appendBody(dst []byte, parts []part, u *usage) []byte {
-	dst = appendEnvelope(dst, w.call, "chat.completion")
+	dst = appendEnvelope(dst, w.call, w.shape.id, w.shape.whole)
 	for i := range parts {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendWholeChoice(dst, &parts[i])
+		if w.shape.legacy {
+			dst = appendTextChoice(dst, &parts[i], 0, `"stop"`)
+		} else {
+			dst = appendWholeChoice(dst, &parts[i])
+		}
 	}
 	dst = append(dst, `],"usage":`...)
 	dst = appendOpenAIUsage(dst, u, w.call.class)
@@ -69,14 +82,16 @@ func (*openAIWhole) fail(dst []byte, _ *failure) []byte { return dst } // nothin
 // openAIStream writes a stream of chunks. What all chunks share is made once.
 type openAIStream struct {
 	call    *call
+	shape   openAIShape
 	head    []byte
 	tail    []byte
 	greeted []int64 // answers whose role was sent
 	chunk   []byte
+	offsets []int64 // of texts, by answer
 }
 
-func newOpenAIStream(c *call) *openAIStream {
-	w := &openAIStream{call: c, head: appendEnvelope(nil, c, "chat.completion.chunk"), tail: []byte(`],`)}
+func newOpenAIStream(c *call, shape openAIShape) *openAIStream {
+	w := &openAIStream{call: c, shape: shape, head: appendEnvelope(nil, c, shape.id, shape.chunk), tail: []byte(`],`)}
 	if c.request.wantsUsage {
 		w.tail = append(w.tail, `"usage":null,`...)
 	}
@@ -94,7 +109,11 @@ func (w *openAIStream) event(dst []byte, r *reply, _ *usage) []byte {
 		if i > 0 {
 			w.chunk = append(w.chunk, ',')
 		}
-		w.chunk = w.appendChoice(w.chunk, &r.parts[i])
+		if w.shape.legacy {
+			w.chunk = w.appendText(w.chunk, &r.parts[i])
+		} else {
+			w.chunk = w.appendChoice(w.chunk, &r.parts[i])
+		}
 	}
 	w.chunk = append(w.chunk, w.tail...)
 	return sse.AppendData(dst, w.chunk)
@@ -154,8 +173,8 @@ func (w *openAIStream) fail(dst []byte, f *failure) []byte {
 
 // appendEnvelope appends an answer or chunk up to its choices. Nothing of the engine's
 // is in it.
-func appendEnvelope(dst []byte, c *call, object string) []byte {
-	dst = append(dst, `{"id":"chatcmpl-`...)
+func appendEnvelope(dst []byte, c *call, id, object string) []byte {
+	dst = append(append(dst, `{"id":"`...), id...)
 	dst = append(dst, uuid.NewString()...)
 	dst = append(dst, `","object":"`...)
 	dst = append(dst, object...)

@@ -172,6 +172,7 @@ func (w *weights) modelFile() (berth.ModelFile, error) {
 	}
 	m.ContextLength = number(w.file, architecture+".context_length", contextMax)
 	m.KVBytesPerToken = kvBytesPerToken(w.file, architecture)
+	m.Embeds = number(w.file, architecture+".pooling_type", poolingMax) > 0 // 0: none
 	return m, nil
 }
 

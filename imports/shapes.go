@@ -53,6 +53,7 @@ func (w *weights) misfit(base *weights, format string, args ...any) error {
 // Bounds of numbers that are believed, so that their products stay numbers.
 const (
 	contextMax = 1 << 30 // tokens
+	poolingMax = 16      // kinds of pooling; 5 are known
 	widthMax   = 1 << 20 // values of an embedding
 	headsMax   = 1 << 14
 	lengthMax  = 1 << 16 // values of a head

@@ -173,6 +173,16 @@ var decisions = map[string]access{
 	"GET /apps/anthropic/v1/models":      {isolation: scoped, role: api.RoleInference},
 	"GET /apps/anthropic/v1/models/{id}": {isolation: named, role: api.RoleInference, path: "/apps/anthropic/v1/models/${deployment}"},
 
+	"POST /compatible-mode/v1/completions":                                       {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","prompt":"hi"}`},
+	"POST /v1/completions":                                                       {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","prompt":"hi"}`},
+	"POST /compatible-mode/v1/embeddings":                                        {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":"hi"}`},
+	"POST /v1/embeddings":                                                        {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":"hi"}`},
+	"POST /api/v1/embeddings":                                                    {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":"hi"}`},
+	"POST /api/v1/services/embeddings/text-embedding/text-embedding":             {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":{"texts":["hi"]}}`},
+	"POST /compatible-mode/v1/services/embeddings/text-embedding/text-embedding": {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":{"texts":["hi"]}}`},
+	"POST /v1/services/embeddings/text-embedding/text-embedding":                 {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":{"texts":["hi"]}}`},
+	"POST /apps/anthropic/services/embeddings/text-embedding/text-embedding":     {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":{"texts":["hi"]}}`},
+
 	"GET /compatible-mode/v1/models":      {isolation: scoped, role: api.RoleInference},
 	"GET /v1/models":                      {isolation: scoped, role: api.RoleInference},
 	"GET /compatible-mode/v1/models/{id}": {isolation: named, role: api.RoleInference, path: "/compatible-mode/v1/models/${deployment}"},
