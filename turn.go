@@ -27,8 +27,6 @@ type Turn struct {
 	ReplicaID string        // running: where
 	ArrivedAt time.Time     // set by the scheduler unless it is set already
 	After     time.Duration // refused: when it makes sense to come again
-	// Given is for whoever waits for the turn; the scheduler leaves it alone.
-	Given chan struct{}
 }
 
 // TurnState says where a turn stands.

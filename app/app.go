@@ -26,6 +26,7 @@ import (
 	"github.com/berthhq/berth/journal"
 	"github.com/berthhq/berth/meter"
 	"github.com/berthhq/berth/reconcile"
+	"github.com/berthhq/berth/sched"
 	"github.com/berthhq/berth/server"
 	"github.com/berthhq/berth/store"
 )
@@ -217,7 +218,10 @@ func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) ber
 			return nil
 		},
 		Limits: last.newLimiter, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
-		Bounds: gateway.Bounds{Body: limits.Body, Calls: int64(limits.Calls), StreamIdle: limits.StreamIdle, Call: limits.Call},
+		Bounds: gateway.Bounds{Body: limits.Body, Calls: int64(limits.Calls), StreamIdle: limits.StreamIdle, Call: limits.Call, Wait: limits.Queue.Wait, LongestWait: limits.Queue.LongestWait},
+		Pools: func() gateway.Scheduler {
+			return sched.NewPool(sched.Bounds{Calls: limits.Queue.Calls, Tenant: limits.Queue.Each})
+		},
 	})
 }
 

@@ -161,6 +161,15 @@ type Limits struct {
 	StreamIdle  time.Duration `config:"stream_idle" default:"2m" min:"1s" max:"1h"`
 	Call        time.Duration `config:"call" default:"30m" min:"1s" max:"24h"`
 	Deployments int           `config:"deployments" default:"100000" min:"1" max:"1000000"` // of a workspace whose quota does not say
+	Queue       Queue         `config:"queue"`
+}
+
+// Queue bounds the calls that wait for a slot of a pool: ptu and lora deployments.
+type Queue struct {
+	Calls       int           `config:"calls" default:"4096" min:"1" max:"1048576"`    // per pool and class
+	Each        int           `config:"each" default:"256" min:"1" max:"1048576"`      // of them of one deployment
+	Wait        time.Duration `config:"wait" default:"60s" min:"1s" max:"1h"`          // longest, of calls that do not say
+	LongestWait time.Duration `config:"longest_wait" default:"120s" min:"1s" max:"1h"` // of calls that do
 }
 
 // Billing says how prices are read and what happens without one.

@@ -31,7 +31,7 @@ func TestWithoutAnythingTheDefaultsHold(t *testing.T) {
 	}}) {
 		t.Errorf("Specs = %+v", cfg.Specs)
 	}
-	if want := (Limits{8 << 20, 65536, 2 * time.Minute, 30 * time.Minute, 100_000}); cfg.Limits != want {
+	if want := (Limits{8 << 20, 65536, 2 * time.Minute, 30 * time.Minute, 100_000, Queue{4096, 256, time.Minute, 2 * time.Minute}}); cfg.Limits != want {
 		t.Errorf("Limits = %+v, want %+v", cfg.Limits, want)
 	}
 	home, err := os.UserHomeDir()

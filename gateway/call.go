@@ -26,7 +26,10 @@ type call struct {
 	class       berth.Class // reserve
 	asked       Tokens
 	reservation Reservation
-	target      berth.Target // forward
+	patience    time.Duration // forward: how long it waits for its turn, at most
+	arrived     time.Time     // when it began to
+	place       *turnPlace    // its turn, in a pool
+	target      berth.Target
 	mark        berth.UsageMark
 	beat        uint32 // of the last mark
 	lease       *lease
@@ -70,12 +73,16 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 	if c.request, err = c.dialect.parse(object, r.Header, c.route); err != nil {
 		return err
 	}
+	answer := c.dialect.bound(&c.request, g.bounds)
+	if c.patience, err = patienceOf(r.Header, g.bounds, answer); err != nil {
+		return err
+	}
 	if err = g.reserve(c); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	defer time.AfterFunc(c.dialect.bound(&c.request, g.bounds), func() { cancel(timedOut()) }).Stop()
+	defer time.AfterFunc(answer, func() { cancel(timedOut()) }).Stop()
 
 	defer c.leave()
 	reply, err := g.forward(ctx, c, func() { out.hurry(); cancel(wasCut()) })
@@ -149,11 +156,13 @@ func (c *call) freeBody() {
 	}
 }
 
-// leave gives the place at an engine back, if the call has one.
+// leave gives the place at an engine back, if the call has one, and then its turn. It
+// may be called again.
 func (c *call) leave() {
 	if c.lease != nil {
 		c.lease.leave()
 	}
+	c.giveBack()
 }
 
 // The causes for which the gateway ends a call by itself.

@@ -25,7 +25,7 @@ const (
 func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Response, error) {
 	var tried []string
 	for {
-		if err := g.enter(c, tried, cut); err != nil {
+		if err := g.enterInTurn(ctx, c, tried, cut); err != nil {
 			return nil, err
 		}
 		if err := g.mark(c); err != nil {
@@ -37,7 +37,7 @@ func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Respo
 			c.usage = estimate(&c.request.prompt)
 			return response, nil
 		}
-		c.lease.leave()
+		c.leave()
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, err
 		}
@@ -46,24 +46,49 @@ func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Respo
 	}
 }
 
+// enterInTurn takes a place for the call when it has slots of its pool, at once where
+// there is none. What changed while it waited is looked at again.
+func (g *Gateway) enterInTurn(ctx context.Context, c *call, tried []string, cut func()) error {
+	for {
+		s := g.Snapshot()
+		route, err := g.again(s, c)
+		if err != nil {
+			return err
+		}
+		if c.route = route; route.PoolID != "" && g.pools.open != nil {
+			if err := g.turn(ctx, c, s, tried, cut); err != nil {
+				return err
+			}
+		}
+		if err := g.enter(c, tried, cut); !errors.Is(err, errSlotsGone) {
+			return err
+		}
+		if g.Snapshot() == s { // the replica takes no calls of this deployment
+			tried = append(tried, c.place.turn.ReplicaID)
+		}
+		c.giveBack()
+	}
+}
+
+// errSlotsGone: the replica that a call got slots of has gone since.
+var errSlotsGone = errors.New("the replica has gone")
+
 // enter takes a place at an engine for the call. The snapshot that the engine was
 // chosen from must still be the present one afterwards: then whoever swaps it in the
 // next moment sees the call.
 func (g *Gateway) enter(c *call, tried []string, cut func()) error {
 	for {
 		s := g.Snapshot()
-		route, err := resolve(s, c.key, c.model)
+		route, err := g.again(s, c)
 		if err != nil {
 			return err
 		}
-		if route.DeploymentID != c.route.DeploymentID {
-			return fail(problemUnavailable).after(comingUpWait)
+		c.route = route
+		target, err := g.target(c, tried)
+		if err != nil {
+			return err
 		}
-		target, ok := g.table.pick(c.live, route.Targets, tried)
-		if !ok {
-			return fail(problemEngine).because(errors.New("every engine refuses connections")).ending(berth.EndEngineFailed)
-		}
-		c.route, c.target = route, target
+		c.target = target
 		c.lease = g.table.enter(route.DeploymentID, target, cut)
 		switch {
 		case g.closing.Load(): // and Close may have looked before the call was there
@@ -74,6 +99,31 @@ func (g *Gateway) enter(c *call, tried []string, cut func()) error {
 		}
 		c.lease.leave()
 	}
+}
+
+// again resolves a call once more, which must lead to the same deployment.
+func (g *Gateway) again(s *berth.Snapshot, c *call) (*berth.Route, error) {
+	route, err := resolve(s, c.key, c.model)
+	if err == nil && route.DeploymentID != c.live.deploymentID {
+		err = fail(problemUnavailable).after(comingUpWait)
+	}
+	return route, err
+}
+
+// target is where the call goes: the replica that it has slots of, or the least loaded.
+func (g *Gateway) target(c *call, tried []string) (berth.Target, error) {
+	if c.place == nil {
+		if t, ok := g.table.pick(c.live, c.route.Targets, tried); ok {
+			return t, nil
+		}
+		return berth.Target{}, refusedEverywhere()
+	}
+	for _, t := range c.route.Targets {
+		if t.ReplicaID == c.place.turn.ReplicaID {
+			return t, nil
+		}
+	}
+	return berth.Target{}, errSlotsGone
 }
 
 // send makes one attempt. A refused connection is returned as it is, for another try.

@@ -53,6 +53,8 @@ type Bounds struct {
 	StreamIdle     time.Duration // without an event of the engine, or a client that reads; 120 s
 	Call           time.Duration // 30 min
 	NativeCall     time.Duration // native calls without a stream; 300 s
+	Wait           time.Duration // for a slot of a pool, of a call that does not say how long; 60 s
+	LongestWait    time.Duration // of one that does; 120 s
 }
 
 func (b Bounds) withDefaults() Bounds {
@@ -63,6 +65,8 @@ func (b Bounds) withDefaults() Bounds {
 		StreamIdle:     cmp.Or(b.StreamIdle, 2*time.Minute),
 		Call:           cmp.Or(b.Call, 30*time.Minute),
 		NativeCall:     cmp.Or(b.NativeCall, 5*time.Minute),
+		Wait:           cmp.Or(b.Wait, time.Minute),
+		LongestWait:    cmp.Or(b.LongestWait, 2*time.Minute),
 	}
 }
 
@@ -73,9 +77,12 @@ type Options struct {
 	Engine func(driverName string) Dialect // nil for a driver that is not known
 	// Limits makes the limiter of a deployment when its first call comes; nil: none.
 	Limits func(deploymentID string) Limiter
-	Meter  Meter
-	Now    func() time.Time
-	NewID  func(prefix string) string
+	// Pools makes the scheduler of a pool when its first call comes; nil: none, and calls
+	// go to the least loaded replica.
+	Pools func() Scheduler
+	Meter Meter
+	Now   func() time.Time
+	NewID func(prefix string) string
 	// WorkspaceDomain is the domain below which host names begin with a workspace's id;
 	// "": none does.
 	WorkspaceDomain string
@@ -97,6 +104,7 @@ type Gateway struct {
 
 	snapshot atomic.Pointer[berth.Snapshot]
 	table    table
+	pools    pools
 	bodies   bodies
 	doors    doors
 	closing  atomic.Bool
@@ -110,6 +118,7 @@ func New(o Options) *Gateway {
 		hash: o.Hash, engine: o.Engine, meter: o.Meter, now: o.Now, newID: o.NewID,
 		engines: newEngines(nil), domain: o.WorkspaceDomain, bounds: bounds, logger: o.Logger,
 		table:  table{newLimiter: o.Limits},
+		pools:  pools{open: o.Pools, now: o.Now},
 		bodies: bodies{each: bounds.Body, all: bounds.BodiesInFlight},
 		doors:  doors{most: bounds.Calls, empty: make(chan struct{})},
 	}
@@ -121,6 +130,7 @@ func New(o Options) *Gateway {
 // not touched.
 func (g *Gateway) Swap(s *berth.Snapshot) {
 	g.snapshot.Store(s)
+	g.pools.follow(s)
 	g.table.prune(s)
 }
 

@@ -11,6 +11,8 @@ import (
 
 // live is what outlives snapshots of one deployment.
 type live struct {
+	deploymentID string
+
 	limiter Limiter // nil: none
 	past    history
 	counts  counts
@@ -24,7 +26,7 @@ type live struct {
 // lease is a call's place at a replica, counted until it is given back.
 type lease struct {
 	owner     *live
-	replica   *replica
+	replica   *replica // nil while it waits for its turn
 	replicaID string
 	cut       func() // ends the call
 }
@@ -64,7 +66,7 @@ func (t *table) live(deploymentID string) *live {
 	if l, ok := t.deployments.Load(deploymentID); ok {
 		return l.(*live)
 	}
-	fresh := &live{running: map[*lease]struct{}{}}
+	fresh := &live{deploymentID: deploymentID, running: map[*lease]struct{}{}}
 	if t.newLimiter != nil {
 		fresh.limiter = t.newLimiter(deploymentID)
 	}
@@ -97,13 +99,31 @@ func (t *table) enter(deploymentID string, target berth.Target, cut func()) *lea
 	}
 }
 
+// wait counts a call that waits for a replica and that cut ends.
+func (t *table) wait(deploymentID string, cut func()) *lease {
+	for {
+		l := t.live(deploymentID)
+		l.mu.Lock()
+		if l.gone {
+			l.mu.Unlock()
+			continue
+		}
+		p := &lease{owner: l, cut: cut}
+		l.running[p] = struct{}{}
+		l.mu.Unlock()
+		return p
+	}
+}
+
 // leave gives the place back. cut is not called any more when it returns.
 func (p *lease) leave() {
 	p.owner.mu.Lock()
 	defer p.owner.mu.Unlock()
 	if _, ok := p.owner.running[p]; ok {
 		delete(p.owner.running, p)
-		p.replica.inFlight.Add(-1)
+		if p.replica != nil {
+			p.replica.inFlight.Add(-1)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func (g *Gateway) settle(c *call, out *answer, err error) {
 		used = c.asked // nobody knows better
 	default:
 		used = c.usage.used()
-		if c.asked.Requests > 0 && c.request.operation.writes {
+		if (c.asked.Requests > 0 || c.route.PoolID != "") && c.request.operation.writes {
 			c.live.past.add(c.usage.output / c.request.n)
 		}
 	}

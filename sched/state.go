@@ -39,8 +39,8 @@ func (p *Pool) Demand(dst []berth.PoolDemand) []berth.PoolDemand {
 	return dst
 }
 
-// Waiting returns how many calls wait.
-func (p *Pool) Waiting() int { return p.guaranteed.waiting + p.bestEffort.waiting }
+// Turns returns how many calls wait or run.
+func (p *Pool) Turns() int { return len(p.entries) }
 
 // State says what the pool is doing. The caller fills in its id.
 func (p *Pool) State(now time.Time) berth.PoolState {
