@@ -5,8 +5,11 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The version that .ci/tools puts into .cache/bin.
 LINT    := .cache/bin/golangci-lint
 
+# A virtual environment with a real vLLM, for test-vllm only.
+VLLM    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/berth-vllm/venv
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench bench-control fmt
+.PHONY: help build demo test test-vllm lint bench bench-control fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +26,11 @@ test: ## all tests, with the race detector, the real llama.cpp engine and offici
 	$(MAKE) --no-print-directory build
 	$(BIN) engine install llamacpp
 	go test -race -count=1 -timeout 15m ./...
+
+test-vllm: ## the tests of engines on a real vLLM; the first time takes some minutes and 6 GB
+	.ci/tools test
+	.ci/install-vllm-cpu $(VLLM)
+	BERTH_VLLM=$(VLLM)/bin/vllm go test -count=1 -timeout 40m -p 1 -run VLLM ./engine/process ./test
 
 lint: ## what CI asks of the code before its tests
 	.ci/tools lint

@@ -149,7 +149,7 @@ func (p *Pool) grown(lane Lane) int64 {
 // one for adapters, none when there is no member for them.
 func (p *Pool) Needs(d Demand, engine EngineTraits) []LaneWant {
 	base := max(int64(p.Min), 1, (d.SoldPPM+SoldShare-1)/SoldShare)
-	if engine.MixedAdapters {
+	if engine.Mixes(p.Spec) {
 		if d.Members() == 0 {
 			return nil
 		}
@@ -160,7 +160,7 @@ func (p *Pool) Needs(d Demand, engine EngineTraits) []LaneWant {
 		want = append(want, LaneWant{Lane: LaneBase, Replicas: base})
 	}
 	if d.LoRAs > 0 {
-		want = append(want, LaneWant{Lane: LaneLoRA, Replicas: 1, Adapters: d.Adapters})
+		want = append(want, LaneWant{Lane: LaneLoRA, Replicas: 1, Adapters: d.Adapters, Loads: engine.LoadsAdapters})
 	}
 	return want
 }

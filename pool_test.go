@@ -24,6 +24,7 @@ func TestLanesFollowTheMembers(t *testing.T) {
 	t.Parallel()
 	lanes := berth.EngineTraits{Adapters: true}
 	mixed := berth.EngineTraits{Adapters: true, MixedAdapters: true}
+	loading := berth.EngineTraits{Adapters: true, MixedAdapters: true, MixNeedsAccelerator: true, LoadsAdapters: true}
 	for name, c := range map[string]struct {
 		engine  berth.EngineTraits
 		min     int
@@ -39,14 +40,29 @@ func TestLanesFollowTheMembers(t *testing.T) {
 			[]berth.LaneWant{{Lane: berth.LaneLoRA, Replicas: 1, Adapters: []berth.AdapterRef{shout, words}}}},
 		"an engine that mixes has one lane": {mixed, 1, []berth.Member{adapter("a", words), sale("b", 1)},
 			[]berth.LaneWant{{Lane: berth.LaneMixed, Replicas: 1, Adapters: []berth.AdapterRef{words}}}},
+		"an engine that mixes on accelerators only": {loading, 0, []berth.Member{sale("a", 10), adapter("b", words)},
+			[]berth.LaneWant{{Lane: berth.LaneBase, Replicas: 1}, {Lane: berth.LaneLoRA, Replicas: 1, Adapters: []berth.AdapterRef{words}, Loads: true}}},
 	} {
 		got := (&berth.Pool{Min: c.min}).Lanes(berth.DemandOf(c.members), c.engine)
 		same := slices.EqualFunc(got, c.want, func(a, b berth.LaneWant) bool {
-			return a.Lane == b.Lane && a.Replicas == b.Replicas && slices.Equal(a.Adapters, b.Adapters)
+			return a.Lane == b.Lane && a.Replicas == b.Replicas && a.Loads == b.Loads && slices.Equal(a.Adapters, b.Adapters)
 		})
 		if !same {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
 		}
+	}
+}
+
+func TestWhatMixesDependsOnTheSpec(t *testing.T) {
+	t.Parallel()
+	engine := berth.EngineTraits{Adapters: true, MixedAdapters: true, MixNeedsAccelerator: true}
+	with := berth.Pool{Spec: berth.ResolvedSpec{Replica: berth.Resources{Accelerators: 1}}}
+	d := berth.DemandOf([]berth.Member{sale("a", 10), adapter("b", words)})
+	if got := with.Lanes(d, engine); len(got) != 1 || got[0].Lane != berth.LaneMixed {
+		t.Errorf("on an accelerator: %+v", got)
+	}
+	if got := new(berth.Pool).Lanes(d, engine); len(got) != 2 {
+		t.Errorf("on a CPU: %+v", got)
 	}
 }
 

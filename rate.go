@@ -95,7 +95,7 @@ func (b *sale) rerate(pool Pool, m Member, yields map[string]Yield) error {
 // only slot of a replica: one call of the others would keep what is reserved waiting
 // (design 2). Lanes keep the two apart.
 func (p *Pool) sellsOneKind(d Demand, engine EngineTraits) error {
-	if !engine.MixedAdapters || p.Spec.Slots > 1 || d.Sales == 0 || d.LoRAs == 0 {
+	if !engine.Mixes(p.Spec) || p.Spec.Slots > 1 || d.Sales == 0 || d.LoRAs == 0 {
 		return nil
 	}
 	return Errorf(CodeNoCapacity, "A replica of %s on %s answers one call at a time, so its pool carries either reserved throughput or adapters, and has the other already; use a spec with more slots.", p.ModelName, p.Spec.Name)

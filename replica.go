@@ -19,6 +19,9 @@ const (
 	LaneMixed     Lane = "mixed"     // a pool's calls of both kinds
 )
 
+// TakesAdapters reports whether replicas of the lane run the adapters of a pool's members.
+func (l Lane) TakesAdapters() bool { return l == LaneMixed || l == LaneLoRA }
+
 // ReplicaState is where a replica stands; the reconciler alone writes it.
 type ReplicaState string
 

@@ -97,6 +97,8 @@ type EngineTraits struct {
 	// MixedAdapters: calls with different adapters run side by side in one replica.
 	// Without it a replica is a lane (design 2).
 	MixedAdapters bool
+	// MixNeedsAccelerator: they do so only where replicas have accelerators.
+	MixNeedsAccelerator bool
 	// Adapters: LoRA adapters can be applied at all.
 	Adapters bool
 	// LoadsAdapters: a replica takes adapters and gives them up while it runs. Without it
@@ -110,6 +112,12 @@ type EngineTraits struct {
 	Missing string
 	// OverheadBytes is the memory of a replica beside weights and context.
 	OverheadBytes int64
+}
+
+// Mixes reports whether replicas of a spec run calls with different adapters, and without,
+// side by side.
+func (e *EngineTraits) Mixes(spec ResolvedSpec) bool {
+	return e.MixedAdapters && (spec.Replica.Accelerators > 0 || !e.MixNeedsAccelerator)
 }
 
 // MemoryNeed returns the bytes that a replica needs for the weights, the context of

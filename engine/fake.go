@@ -22,6 +22,7 @@ type fake struct{ FakeConfig }
 var (
 	_ Driver        = fake{}
 	_ AdapterLoader = fake{}
+	_ Counted       = fake{}
 )
 
 // NewFake returns the driver "fake".
@@ -99,3 +100,6 @@ func (fake) Fields(c berth.EngineCall) []berth.Field {
 func (fake) Refuses(berth.EngineCall, []berth.Field) string { return "" }
 
 func (fake) Blames(status int, said string) string { return blames(status, said) }
+
+// Counters implements [Counted], with the names of llama.cpp.
+func (fake) Counters() Counters { return llamaCpp{}.Counters() }

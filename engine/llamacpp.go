@@ -17,7 +17,10 @@ type llamaCpp struct {
 	LlamaCppConfig
 }
 
-var _ Driver = llamaCpp{}
+var (
+	_ Driver  = llamaCpp{}
+	_ Counted = llamaCpp{}
+)
 
 // NewLlamaCpp returns the driver "llamacpp".
 func NewLlamaCpp(c LlamaCppConfig) Driver { return llamaCpp{c} }
@@ -178,4 +181,12 @@ func (llamaCpp) Blames(status int, said string) string {
 		return "Range of input length should be [1, " + size + "]"
 	}
 	return blames(status, said)
+}
+
+// Counters implements [Counted].
+func (llamaCpp) Counters() Counters {
+	return Counters{
+		Path: "/metrics", Input: "llamacpp:prompt_tokens_total", Cached: "llamacpp:prompt_tokens_cached_total", Output: "llamacpp:tokens_predicted_total",
+		InputIsRead: true,
+	}
 }

@@ -29,6 +29,7 @@ type vllm struct{ VLLMConfig }
 var (
 	_ Driver        = vllm{}
 	_ AdapterLoader = vllm{}
+	_ Counted       = vllm{}
 )
 
 // NewVLLM returns the driver "vllm".
@@ -40,8 +41,12 @@ func (d vllm) Traits() berth.EngineTraits {
 	traits := berth.EngineTraits{
 		Name:          berth.EngineVLLM,
 		MixedAdapters: true,
-		Adapters:      true,
-		LoadsAdapters: true,
+		// On a CPU a call without adapter is answered with the weights of whichever stands
+		// last, when one with an adapter runs in the same step: -1 for none is taken as an
+		// index from the end (vllm/lora/ops/torch_ops, and seen: the base said "122!!!").
+		MixNeedsAccelerator: true,
+		Adapters:            true,
+		LoadsAdapters:       true,
 		// Its four processes on a CPU, without weights and context: 2,130 MiB of their own
 		// after some calls to Abacus.
 		OverheadBytes: vllmOverheadBytes,
@@ -254,6 +259,11 @@ func (vllm) Count(c berth.EngineCall) (berth.EngineCount, bool) {
 	}
 	fields := openAIFields(berth.EngineCall{Model: c.Model}, "")
 	return berth.EngineCount{Path: "/tokenize", Fields: withThinking(fields, c.Thinking), Member: "count"}, true
+}
+
+// Counters implements [Counted]. Cached tokens are among those of prompts.
+func (vllm) Counters() Counters {
+	return Counters{Path: "/metrics", Input: "vllm:prompt_tokens_total", Cached: "vllm:prompt_tokens_cached_total", Output: "vllm:generation_tokens_total"}
 }
 
 // vllmPriority is the class in vLLM's words: lower is earlier.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -82,4 +83,25 @@ func TestMarginsOfAnyPieces(t *testing.T) {
 			r.Errorf("of the content %q came %q", said, got)
 		}
 	})
+}
+
+// What engines add to the probabilities of tokens stays in them.
+func TestProbabilitiesAreThoseOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	const token = `{"id":49,"token":"1","bytes":[49],"logprob":-0.5,"rank":1%s}`
+	content := fmt.Sprintf(token, `,"top_logprobs":[`+fmt.Sprintf(token, "")+`,`+fmt.Sprintf(token, "")+`]`)
+	h := open(t, plan{engine: canned([]string{
+		`{"choices":[{"index":0,"delta":{"content":"1"},"logprobs":{"content":[` + content + `],"refusal":null},"finish_reason":null}]}`,
+		`{"choices":[{"index":0,"delta":{},"logprobs":{"content":[]},"finish_reason":"stop"}]}`,
+	})})
+	const plain = `{"token":"1","bytes":[49],"logprob":-0.5`
+	want := plain + `,"top_logprobs":[` + plain + `},` + plain + `}]}`
+	for _, got := range []result{
+		h.post(t, chatPath, chat("x", `"logprobs":true,"stream":true`)),
+		h.post(t, nativePath, generation("x", `"logprobs":true`)),
+	} {
+		if !strings.Contains(got.body, `"logprobs":{"content":[`+want+`]}`) {
+			t.Errorf("got %s", got.body)
+		}
+	}
 }

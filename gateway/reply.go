@@ -90,7 +90,7 @@ func readPart(choice value) part {
 			p.finish = onlyString(v)
 		case "logprobs":
 			if v.isObject() {
-				p.logprobs = v
+				p.logprobs = readLogprobs(v)
 			}
 		case "delta", "message":
 			p.readMessage(v)

@@ -21,7 +21,7 @@ const loadPatience = time.Minute
 // willServe reports whether a replica is to serve a member once it runs and has the
 // member's adapter.
 func (l *Loop) willServe(r *berth.Replica, m berth.Member) bool {
-	return m.Plan == berth.PlanLoRA && r.Lane == berth.LaneMixed && l.traits(r.Engine).LoadsAdapters
+	return m.Plan == berth.PlanLoRA && r.Lane.TakesAdapters() && l.traits(r.Engine).LoadsAdapters
 }
 
 // load gives r adapters beside the loop, one after the other.

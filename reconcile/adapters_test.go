@@ -3,6 +3,7 @@ package reconcile
 import (
 	"strings"
 	"testing"
+	"time"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/engine"
@@ -12,6 +13,21 @@ import (
 // adapters are the names that the only replica's engine knows.
 func (y *yard) adapters(p picture) string {
 	return strings.ReplaceAll(strings.Join(y.runner.Engine(p.replicas[0].ID).Adapters(), " "), "berth-adapter-", "")
+}
+
+// until waits for what no write of the store announces.
+func (y *yard) until(what string, ok func() bool) {
+	y.Helper()
+	over, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
+	defer over.Stop()
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-over.C:
+			y.Fatalf("never: %s", what)
+		}
+	}
 }
 
 func has(r berth.Replica, digests ...string) bool {
@@ -42,7 +58,8 @@ func TestAdaptersComeToAReplicaThatRuns(t *testing.T) {
 	}
 
 	y.remove(words)
-	p = y.await("the adapter is gone", func(p picture) bool { return has(p.replicas[0], "warm-shout") && y.adapters(p) == "warm-shout" })
+	p = y.await("the adapter is gone", func(p picture) bool { return has(p.replicas[0], "warm-shout") })
+	y.until("the engine has forgotten it", func() bool { return y.adapters(p) == "warm-shout" })
 	if p.replicas[0].Nonce != first.Nonce {
 		t.Error("the engine was started again")
 	}

@@ -15,7 +15,7 @@ import (
 // alone (design 2). Nobody waits for the replica, since it takes no calls yet.
 func (l *Loop) choose(ctx context.Context, tx berth.Tx, r *berth.Replica) error {
 	r.Proving = ""
-	if r.PoolID != "" && l.traits(r.Engine).LoadsAdapters {
+	if r.Lane.TakesAdapters() && l.traits(r.Engine).LoadsAdapters {
 		r.Adapters = nil // they are loaded when it answers, one by one
 		return nil
 	}

@@ -81,7 +81,7 @@ func (l *Loop) launchBeside(r berth.Replica, launch engine.Launch, files []berth
 func (l *Loop) launch(ctx context.Context, tx berth.Tx, r berth.Replica) (launch engine.Launch, files []berth.Model, err error) {
 	launch = engine.Launch{
 		ReplicaID: r.ID, Nonce: r.Nonce, NodeID: r.NodeID, Engine: r.Engine,
-		Spec: r.Spec, Adapters: r.Loads(), Loads: r.PoolID != "" && l.traits(r.Engine).LoadsAdapters, Held: r.Spec.Replica,
+		Spec: r.Spec, Adapters: r.Loads(), Loads: r.Lane.TakesAdapters() && l.traits(r.Engine).LoadsAdapters, Held: r.Spec.Replica,
 	}
 	name := r.ModelName
 	if r.PoolID != "" {

@@ -87,7 +87,7 @@ func (p *planner) lane(d *berth.Deployment) strength {
 			switch {
 			case r.Serves(m):
 				serving = append(serving, r)
-			case loads && r.Lane == berth.LaneMixed:
+			case loads && m.Plan == berth.PlanLoRA && r.Lane.TakesAdapters():
 				if r.State == berth.ReplicaReady { // to the others, not yet to this one
 					r.State = berth.ReplicaStarting
 				}

@@ -11,11 +11,23 @@ import (
 	"github.com/berthhq/berth/api"
 )
 
-// The main job on the real engine: three plans, three answers.
 func TestEachPlanAnswersOnLlamaCpp(t *testing.T) {
 	t.Parallel()
-	b := withProcesses(t, abacusYAML(t))
+	eachPlanAnswers(t, withProcesses(t, abacusYAML(t)), traits{room: 32768})
+}
 
+func TestEachPlanAnswersOnVLLM(t *testing.T) {
+	eachPlanAnswers(t, withProcesses(t, vllmYAML(t)), traits{room: 2048, loads: true})
+}
+
+// traits are what the tests must know of an engine.
+type traits struct {
+	room  int  // tokens of a prompt and its answer
+	loads bool // adapters come while it runs
+}
+
+// The main job on a real engine: three plans, three answers.
+func eachPlanAnswers(t *testing.T, b *berth, engine traits) {
 	// given one deployment under each plan
 	mu := b.running(t, api.CreateDeployment{ModelName: "abacus", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))})
 	lora := b.running(t, api.CreateDeployment{ModelName: "abacus-words", Plan: "lora", Capacity: ptr(int64(1))})
@@ -45,9 +57,8 @@ func TestEachPlanAnswersOnLlamaCpp(t *testing.T) {
 			t.Errorf("usage %+v", got.Usage)
 		}
 	})
-	// conformance 92
-	t.Run("streamed equals unstreamed in both dialects", func(t *testing.T) { streamedEqualsPlain(t, b, lora.DeployedModel) })
-	t.Run("a second adapter joins without a failed call", func(t *testing.T) { rollsWithoutAFailedCall(t, b, lora.DeployedModel) })
+	t.Run("as on every engine", func(t *testing.T) { answersAlike(t, b, engine, ptu.DeployedModel, lora.DeployedModel) })
+	t.Run("a second adapter joins without a failed call", func(t *testing.T) { joinsWithoutAFailedCall(t, b, engine, lora.DeployedModel) })
 	t.Run("every call is recorded", func(t *testing.T) {
 		rows, err := b.Usage(t.Context(), api.UsageFilter{DeployedModel: mu.DeployedModel}, "deployed_model")
 		must(t, err)
@@ -73,45 +84,25 @@ func TestEachPlanAnswersOnLlamaCpp(t *testing.T) {
 	})
 }
 
-func streamedEqualsPlain(t *testing.T, b *berth, model string) {
-	const question = "count to 20"
-	native := func(headers ...string) answer {
-		return b.send(t, "POST", "/api/v1/services/aigc/text-generation/generation",
-			`{"model":"`+model+`","input":{"messages":[{"role":"user","content":"`+question+`"}]},"parameters":{"result_format":"message","incremental_output":true,"temperature":0}}`, headers...)
+// An engine that takes adapters while it runs is neither replaced nor started again.
+func TestAnAdapterJoinsARunningEngine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	yaml := fakeYAML(t, map[string]string{"abacus": ""})
+	for _, name := range []string{"words", "shout"} {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, []byte(name), 0o600))
+		yaml += "  abacus-" + name + ": {base: abacus, adapter: " + path + "}\n"
 	}
-	var plain struct {
-		Output struct {
-			Choices []struct {
-				Message struct{ Content string }
-			}
-		}
-		Usage struct {
-			OutputTokens int64 `json:"output_tokens"`
-		}
-	}
-	must(t, json.Unmarshal([]byte(native().body), &plain))
-	want := plain.Output.Choices[0].Message.Content
-	if !strings.Contains(want, "1 2 3") {
-		t.Fatalf("the plain answer is %q", want)
-	}
-	var streamed strings.Builder
-	for frame := range strings.SplitSeq(native("X-DashScope-SSE", "enable").body, "\n") {
-		if data, ok := strings.CutPrefix(frame, "data:"); ok {
-			must(t, json.Unmarshal([]byte(data), &plain))
-			streamed.WriteString(plain.Output.Choices[0].Message.Content)
-		}
-	}
-	openai := b.ask(t, model, question)
-	if streamed.String() != want || openai.Text != want {
-		t.Errorf("plain %q, native stream %q, OpenAI stream %q", want, streamed.String(), openai.Text)
-	}
-	if openai.Usage.CompletionTokens != plain.Usage.OutputTokens {
-		t.Errorf("plain and streamed count %d and %d tokens", plain.Usage.OutputTokens, openai.Usage.CompletionTokens)
-	}
+	b := inProcess(t, yaml)
+	lora := b.running(t, api.CreateDeployment{ModelName: "abacus-words", Plan: "lora", Capacity: ptr(int64(1))})
+	joinsWithoutAFailedCall(t, b, traits{loads: true}, lora.DeployedModel)
 }
 
-// rollsWithoutAFailedCall deploys another adapter while calls run on the lane.
-func rollsWithoutAFailedCall(t *testing.T, b *berth, running string) {
+// joinsWithoutAFailedCall deploys another adapter while calls run on the lane.
+func joinsWithoutAFailedCall(t *testing.T, b *berth, engine traits, running string) {
+	before, err := b.Replicas(t.Context(), running)
+	must(t, err)
 	stop, done := make(chan struct{}), make(chan int)
 	go func() {
 		calls := 0
@@ -130,11 +121,13 @@ func rollsWithoutAFailedCall(t *testing.T, b *berth, running string) {
 			calls++
 		}
 	}()
+	begun := time.Now()
 	shout := b.running(t, api.CreateDeployment{ModelName: "abacus-shout", Plan: "lora", Capacity: ptr(int64(1))})
+	t.Logf("the second adapter is deployed after %s", time.Since(begun))
 	until(t, "the old lane is gone", func() bool {
 		replicas, err := b.Replicas(t.Context(), running)
 		must(t, err)
-		return len(replicas) == 1 && replicas[0].State == "ready"
+		return len(replicas) == 1 && replicas[0].State == "ready" && (replicas[0].Nonce == before[0].Nonce) == engine.loads
 	})
 	close(stop)
 	if calls := <-done; calls == 0 {

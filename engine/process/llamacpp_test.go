@@ -20,8 +20,9 @@ import (
 	"github.com/berthhq/berth/engine/process"
 )
 
-// patience bounds every wait; nothing waits for it to pass.
-const patience = 2 * time.Minute
+// patience bounds every wait; nothing waits for it to pass. A real vLLM on a busy machine
+// takes minutes to start.
+var patience = map[bool]time.Duration{false: 2 * time.Minute, true: 10 * time.Minute}[os.Getenv("BERTH_VLLM") != ""]
 
 // enginesDir is where the tests share one installed engine, the users' own by default.
 var enginesDir = sync.OnceValues(func() (string, error) {
@@ -39,8 +40,9 @@ var enginesDir = sync.OnceValues(func() (string, error) {
 	return dir, err
 })
 
-// hall is a Runner with the real llama.cpp.
+// hall is a Runner with a real engine.
 type hall struct {
+	name   string // of the engine
 	runner *process.Runner
 	driver engine.Driver
 	client *http.Client
@@ -61,11 +63,16 @@ func newHall(t *testing.T) *hall {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := engine.Config{LlamaCpp: engine.LlamaCppConfig{Dir: dir}}
+	return hallOf(t, berth.EngineLlamaCpp, engine.Config{LlamaCpp: engine.LlamaCppConfig{Dir: dir}}, files)
+}
+
+func hallOf(t *testing.T, name string, config engine.Config, files abacus.Files) *hall {
+	t.Helper()
 	transport := &http.Transport{}
 	h := &hall{
+		name:   name,
 		runner: newRunner(t, config),
-		driver: engine.Drivers(config)[berth.EngineLlamaCpp],
+		driver: engine.Drivers(config)[name],
 		client: &http.Client{Transport: transport},
 		exits:  make(chan engine.Exit, 10),
 		files:  files,
@@ -98,7 +105,7 @@ func (h *hall) launch(adapters ...string) engine.Launch {
 	l := engine.Launch{
 		ReplicaID: "rep_1",
 		Nonce:     "n1",
-		Engine:    berth.EngineLlamaCpp,
+		Engine:    h.name,
 		Model:     berth.Model{Name: "abacus", File: berth.ModelFile{Path: h.files.Base}},
 		Spec:      berth.ResolvedSpec{Replica: berth.Resources{Threads: 1}, Slots: 2, ContextLength: 512},
 	}
@@ -149,6 +156,7 @@ type answer struct {
 		Message struct {
 			Content   string `json:"content"`
 			Reasoning string `json:"reasoning_content"`
+			Thought   string `json:"reasoning"` // as vLLM calls it
 		} `json:"message"`
 	} `json:"choices"`
 	Usage struct {
@@ -175,6 +183,26 @@ func (h *hall) ask(t *testing.T, e engine.Endpoint, text string, c berth.EngineC
 // post calls the engine as the gateway does: with the driver's fields.
 func (h *hall) post(t *testing.T, e engine.Endpoint, text string, c berth.EngineCall) *http.Response {
 	t.Helper()
+	return h.begin(t, bounded(t), e, text, c)
+}
+
+// until waits for what an engine does a moment later.
+func (h *hall) until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ctx, again := bounded(t), time.NewTicker(10*time.Millisecond)
+	defer again.Stop()
+	for !condition() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("still not: %s", what)
+		case <-again.C:
+		}
+	}
+}
+
+// begin is post with a call that ends with ctx.
+func (h *hall) begin(t *testing.T, ctx context.Context, e engine.Endpoint, text string, c berth.EngineCall) *http.Response { //nolint:revive // as in tests
+	t.Helper()
 	body := map[string]any{"messages": []map[string]string{{"role": "user", "content": text}}, "temperature": 0}
 	for _, f := range h.driver.Fields(c) {
 		body[f.Name] = json.RawMessage(f.Value)
@@ -183,11 +211,12 @@ func (h *hall) post(t *testing.T, e engine.Endpoint, text string, c berth.Engine
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := http.NewRequestWithContext(bounded(t), http.MethodPost, e.URL+"/v1/chat/completions", bytes.NewReader(sent))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL+"/v1/chat/completions", bytes.NewReader(sent))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+e.Key)
+	r.Header.Set("Content-Type", "application/json")
 	response, err := h.client.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -276,6 +305,7 @@ func (h *hall) send(t *testing.T, e engine.Endpoint, path, body string, fields [
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+e.Key)
+	r.Header.Set("Content-Type", "application/json")
 	response, err := h.client.Do(r)
 	if err != nil {
 		t.Fatal(err)
