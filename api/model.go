@@ -38,11 +38,17 @@ type Model struct {
 	CreatedAt     time.Time    `json:"created_at"`
 }
 
-// Calibration is the tokens per minute that one replica carries, both at the same time.
+// Calibration is what throughput of a model is sold by.
 type Calibration struct {
-	InputTPM  int64 `json:"input_tpm"`
-	OutputTPM int64 `json:"output_tpm"`
-	Declared  bool  `json:"declared"` // written in the configuration, not measured
+	Declared bool `json:"declared"` // written in the configuration, not measured
+	// InputTPM and OutputTPM are declared: what one replica carries, both at the same time.
+	InputTPM  int64 `json:"input_tpm,omitempty"`
+	OutputTPM int64 `json:"output_tpm,omitempty"`
+	// MaxInputTPM and MaxOutputTPM are what one replica sells of each; of a measured
+	// calibration while it sells nothing of the other. 0: no bound, since it costs nothing.
+	MaxInputTPM  int64     `json:"max_input_tpm"`
+	MaxOutputTPM int64     `json:"max_output_tpm"`
+	Measured     *Findings `json:"measured,omitempty"`
 }
 
 // Spec is hardware under a name: of one unit in [Client.Specs], of one replica in a

@@ -61,6 +61,7 @@ type App struct {
 	listener net.Listener
 	prober   *http.Client
 	importer *imports.Worker
+	bench    *bench
 	// storeHTTP reaches object stores.
 	storeHTTP *http.Transport
 	ownerKey  string        // of a first start
@@ -78,6 +79,8 @@ type services struct {
 	usage       *berth.Usage
 	inventory   *berth.Inventory
 	imports     *berth.Imports
+
+	calibrations *berth.Calibrations
 }
 
 // New opens the data directory and the store, takes the lock and the port, and loads
@@ -183,6 +186,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.loop = a.newLoop(drivers)
 	a.routing.address = a.loop.Address
 	a.services = a.newServices(drivers, hash, func(model, key string) []byte { return box.Seal([]byte(key), model) })
+	a.services.calibrations = a.newCalibrations(drivers)
 	a.storeHTTP = newStoreTransport()
 	a.services.imports, a.importer, err = a.newImports(a.services.models.Writer, a.services.models)
 	return err
@@ -310,6 +314,9 @@ func (a *App) prepare(ctx context.Context) error {
 	if err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Nodes().Put(ctx, node) }); err != nil {
 		return err
 	}
+	if _, err := a.bench.interrupted(ctx); err != nil {
+		return err
+	}
 	if err := a.addConfiguredModels(ctx); err != nil {
 		return err
 	}
@@ -330,6 +337,9 @@ func (a *App) Close() error {
 	}
 	if a.prober != nil {
 		a.prober.CloseIdleConnections()
+	}
+	if a.bench != nil {
+		a.bench.client.CloseIdleConnections()
 	}
 	if a.storeHTTP != nil {
 		a.storeHTTP.CloseIdleConnections()
@@ -373,7 +383,7 @@ func (a *App) logLines(replicaID string, lines int) ([]string, error) {
 func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, FineTunes: a.services.fineTunes, Keys: a.services.keys,
-		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports,
+		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations,
 		Workspaces:   a.services.workspaces,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Logs:   a.logLines,

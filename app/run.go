@@ -37,6 +37,14 @@ func (a *App) Run(ctx context.Context) error {
 	importsDone := make(chan error, 1)
 	go func() { importsDone <- a.importer.Run(importCtx) }()
 
+	benchCtx, stopBench := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBench()
+	benchDone := make(chan struct{})
+	go func() {
+		defer close(benchDone)
+		a.bench.run(benchCtx)
+	}()
+
 	front := a.httpServer()
 	served := make(chan error, 1)
 	go func() { served <- front.Serve(a.listener) }()
@@ -48,10 +56,12 @@ func (a *App) Run(ctx context.Context) error {
 	close(a.stopping)
 	a.opt.Logger.Info("stopping", "calls_have_s", int(callGrace.Seconds()))
 	stopImports() // they begin anew at the next start
+	stopBench()
 	a.drain(context.WithoutCancel(ctx))
 	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), front))
 	a.gateway.Close()
 	err = errors.Join(err, a.meter.Stop())
+	<-benchDone // while the loop still takes the exits of engines
 	stopLoop()
 	<-swept
 	<-emptied

@@ -36,6 +36,16 @@ var (
 		Name: "qwen-plus", Kind: "endpoint", Engine: "endpoint", URL: "https://models.example.com/v1", RemoteName: "q",
 		Thinking: "none", Plans: []string{"mu"}, StandIn: true, CreatedAt: noon.Add(-200 * 24 * time.Hour),
 	}
+	findings = &api.Findings{
+		Digest: "sha256:ab", Spec: "MU1", Slots: 4, EngineVersion: "b6082", Machine: api.Machine{CPU: "AMD EPYC", Threads: 16, Accelerators: []string{}},
+		InputNSPerToken: 8_600, OutputNSPerToken: 154_185, FirstTokenP50MS: 12, FirstTokenP95MS: 31, FirstTokenInput: 276,
+		DeviationPPM: 18_228, Calls: 154, MaxInputTPM: 6_279_069, MaxOutputTPM: 350_228, MeasuredAt: noon.Add(-time.Hour),
+	}
+	calibrations = []api.CalibrationRun{
+		{ID: "cal_1", Model: "measured", Spec: "MU1", Engine: "llamacpp", Status: api.CalibrationSucceeded, Seconds: 30, StartedAt: noon.Add(-time.Hour), EndedAt: ptr(noon.Add(-time.Hour)), Sells: true, Found: findings},
+		{ID: "cal_2", Model: "abacus", Spec: "MU1", Engine: "llamacpp", Status: api.CalibrationRunning, Seconds: 30, StartedAt: noon},
+		{ID: "cal_3", Model: "broken", Spec: "MU2", Engine: "llamacpp", Status: api.CalibrationInterrupted, Reason: "The server ended while the calibration ran; start it again.", Seconds: 30, StartedAt: noon.Add(-time.Minute), EndedAt: ptr(noon), Found: findings},
+	}
 	eventList = []api.Event{
 		{ID: "evt_1", At: noon.Add(-181 * time.Second), Status: api.StatusPending, Capacity: 4, Reason: "Bought: MU1 x 4."},
 		{ID: "evt_2", At: noon.Add(-178 * time.Second), Status: api.StatusRunning, Capacity: 4, ReadyCapacity: 4, Reason: "2 of 2 replicas answer."},
@@ -119,6 +129,8 @@ func tokens(input, output json.Number) api.InstanceCapacity {
 func furnished(t *testing.T) *fake {
 	t.Helper()
 	f := newFake(t)
+	measured := abacus
+	measured.Name, measured.Calibration = "measured", &api.Calibration{MaxInputTPM: findings.MaxInputTPM, MaxOutputTPM: findings.MaxOutputTPM, Measured: findings}
 	all := []api.Deployment{tuned, dedicated, reserved}
 	for call, answer := range map[string]http.HandlerFunc{
 		"GET /api/v1/deployments":                                                     output(api.DeploymentList{PageNo: 1, PageSize: 100, Total: 3, Deployments: all}),
@@ -131,6 +143,11 @@ func furnished(t *testing.T) *fake {
 		"GET /berth/v1/deployments/abacus-1f0c77aa/logs":                              bare(api.LogList{Logs: []api.Log{{Replica: "rep_1", Lines: []string{"main: loading", "\x1b[32mready\x1b[0m"}}, {Replica: "rep_2", Lines: []string{"boom"}}}}),
 		"GET /berth/v1/models":                                                        bare(api.ModelList{Models: []api.Model{abacus, standIn}}),
 		"GET /berth/v1/models/abacus":                                                 bare(abacus),
+		"GET /berth/v1/models/measured":                                               bare(measured),
+		"POST /berth/v1/models/abacus/calibrate":                                      bare(calibrations[1]),
+		"POST /berth/v1/models/measured/calibrate":                                    bare(calibrations[0]),
+		"POST /berth/v1/models/broken/calibrate":                                      bare(calibrations[2]),
+		"GET /berth/v1/models/abacus/calibrations":                                    bare(api.CalibrationList{Calibrations: calibrations}),
 		"GET /berth/v1/models/qwen-plus":                                              bare(standIn),
 		"POST /berth/v1/models":                                                       bare(abacus),
 		"DELETE /berth/v1/models/abacus":                                              bare(struct{}{}),

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -206,11 +207,11 @@ func calibration(c *api.Calibration) string {
 	if c == nil {
 		return "none"
 	}
-	sentence := count(c.InputTPM) + " in, " + count(c.OutputTPM) + " out tpm per replica"
-	if c.Declared {
-		sentence += " (declared, not measured)"
+	if f := c.Measured; f != nil {
+		return fmt.Sprintf("%s of engine time per input token, %s per output token; sells %s in or %s out tpm per replica (measured)",
+			perToken(f.InputNSPerToken), perToken(f.OutputNSPerToken), most(c.MaxInputTPM), most(c.MaxOutputTPM))
 	}
-	return sentence
+	return count(c.InputTPM) + " in, " + count(c.OutputTPM) + " out tpm per replica (declared, not measured)"
 }
 
 func (p *program) deleteModel() *cobra.Command {

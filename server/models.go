@@ -50,9 +50,13 @@ func (s *Server) listModels(ctx context.Context, _ *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	known, err := s.Calibrations.Known(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := api.ModelList{Models: make([]api.Model, 0, len(models))}
 	for _, m := range models {
-		out.Models = append(out.Models, s.model(ctx, m))
+		out.Models = append(out.Models, s.model(ctx, m, known[m.Name]))
 	}
 	return out, nil
 }
@@ -62,7 +66,11 @@ func (s *Server) getModel(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.model(ctx, m), nil
+	known, err := s.Calibrations.Of(ctx, m.Name)
+	if err != nil {
+		return nil, err
+	}
+	return s.model(ctx, m, known), nil
 }
 
 func (s *Server) addModel(ctx context.Context, r *http.Request) (any, error) {
@@ -90,7 +98,7 @@ func (s *Server) addModel(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.model(ctx, m), nil
+	return s.model(ctx, m, nil), nil
 }
 
 func (s *Server) deleteModel(ctx context.Context, r *http.Request) (any, error) {
@@ -98,11 +106,12 @@ func (s *Server) deleteModel(ctx context.Context, r *http.Request) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.model(ctx, m), nil
+	return s.model(ctx, m, nil), nil
 }
 
-// model shows a model; the server's paths and addresses only to owners.
-func (s *Server) model(ctx context.Context, m berth.Model) api.Model {
+// model shows a model with what is known of its calibrations; the server's paths and
+// addresses only to owners.
+func (s *Server) model(ctx context.Context, m berth.Model, known []berth.Measurement) api.Model {
 	out := api.Model{
 		Name: m.Name, Kind: string(m.Kind), WorkspaceID: m.WorkspaceID, Base: m.Base, Engine: m.Engine,
 		Digest: m.File.Digest, SizeBytes: m.File.Stat.SizeBytes, Architecture: m.File.Architecture,
@@ -122,9 +131,7 @@ func (s *Server) model(ctx context.Context, m berth.Model) api.Model {
 			UnitsPerReplica: spec.UnitsPerReplica,
 		})
 	}
-	if m.Calibration.Known() {
-		out.Calibration = &api.Calibration{InputTPM: m.Calibration.InputTPM, OutputTPM: m.Calibration.OutputTPM, Declared: m.Calibration.Declared}
-	}
+	out.Calibration = s.calibration(&m, known)
 	return out
 }
 

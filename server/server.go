@@ -29,6 +29,8 @@ type Options struct {
 	Usage       *berth.Usage
 	Inventory   *berth.Inventory
 	Imports     *berth.Imports
+
+	Calibrations *berth.Calibrations
 	// Authenticate finds the live key of a token ("" included), as it acts in the named
 	// workspace ("": its own), or refuses with berth.CodeUnauthenticated or
 	// berth.CodeWorkspaceDenied.
@@ -112,6 +114,8 @@ func New(o Options) *Server {
 	s.own("POST /berth/v1/models", s.addModel)
 	s.own("GET /berth/v1/models/{name}", s.getModel)
 	s.own("DELETE /berth/v1/models/{name}", s.deleteModel)
+	s.own("POST /berth/v1/models/{name}/calibrate", s.calibrate)
+	s.own("GET /berth/v1/models/{name}/calibrations", s.listCalibrations)
 	s.own("GET /berth/v1/accounts", s.listAccounts)
 	s.own("POST /berth/v1/accounts", s.createAccount)
 	s.own("GET /berth/v1/accounts/{id}", s.getAccount)

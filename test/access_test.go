@@ -101,6 +101,10 @@ var decisions = map[string]access{
 	"POST /berth/v1/models":          {isolation: scoped, role: api.RoleAdmin, body: `{"name":"new","base":"plain","upload":"nobody"}`},
 	"GET /berth/v1/models/{name}":    {isolation: named, role: api.RoleInference, path: "/berth/v1/models/${model}"},
 	"DELETE /berth/v1/models/{name}": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/models/${model}"},
+	"POST /berth/v1/models/{name}/calibrate": {
+		isolation: named, role: api.RoleAdmin, path: "/berth/v1/models/${model}/calibrate", body: `{"seconds":5}`,
+	},
+	"GET /berth/v1/models/{name}/calibrations": {isolation: named, role: api.RoleInference, path: "/berth/v1/models/${model}/calibrations"},
 
 	"GET /berth/v1/accounts":           {isolation: wide, role: api.RoleOwner},
 	"POST /berth/v1/accounts":          {isolation: wide, role: api.RoleOwner, body: `{"name":""}`},
