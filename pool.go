@@ -129,20 +129,12 @@ func (p *Pool) Lanes(d Demand, engine EngineTraits) []LaneWant {
 	}
 	for i := range want {
 		w := &want[i]
-		more := min(p.grown(w.Lane)-w.Replicas, room)
+		more := min(p.Grown(w.Lane)-w.Replicas, room)
 		if more > 0 {
 			w.Replicas, room = w.Replicas+more, room-more
 		}
 	}
 	return want
-}
-
-// grown is how many replicas a lane has grown to.
-func (p *Pool) grown(lane Lane) int64 {
-	if lane == LaneLoRA {
-		return p.GrownLoRA
-	}
-	return p.GrownBase
 }
 
 // Needs returns the lanes that are needed: enough replicas for what was sold (design 2),

@@ -107,13 +107,15 @@ func (l *Loop) act(p *part, a Action) write {
 		return func(ctx context.Context, tx berth.Tx) (func(), error) { return nil, l.drain(ctx, tx, a.Replica) }
 	case Grow:
 		return func(ctx context.Context, tx berth.Tx) (func(), error) { return nil, l.grow(ctx, tx, a.Pool.ID) }
+	case Resize:
+		return func(ctx context.Context, tx berth.Tx) (func(), error) { return nil, l.resize(ctx, tx, a) }
 	case SetDeployment:
 		return func(ctx context.Context, tx berth.Tx) (func(), error) { return nil, l.settle(ctx, tx, a) }
 	case Cut:
 		l.opt.Traffic.Cut(a.DeploymentID)
 		return nil
 	case IdlePool:
-		a.Pool.IdleSince = l.opt.Now()
+		a.Pool.IdleSince, a.Pool.GrownBase, a.Pool.GrownLoRA = l.opt.Now(), 0, 0
 		return unlessJoined(a.Pool, func(ctx context.Context, tx berth.Tx) error { return tx.Pools().Update(ctx, a.Pool) })
 	case RemovePool:
 		return unlessJoined(a.Pool, func(ctx context.Context, tx berth.Tx) error { return tx.Pools().Delete(ctx, a.Pool.ID) })
@@ -234,11 +236,7 @@ func (l *Loop) grow(ctx context.Context, tx berth.Tx, poolID string) error {
 		return err
 	}
 	for _, lane := range missing {
-		like := berth.Replica{
-			PoolID: pool.ID, Lane: lane.Lane, Engine: pool.Engine, ModelName: pool.ModelName,
-			Spec: pool.Spec, Adapters: lane.Adapters, State: berth.ReplicaPending, CreatedAt: l.opt.Now(),
-		}
-		err := berth.HoldReplicas(ctx, tx, like, lane.Replicas, l.traits(pool.Engine), l.opt.NewID)
+		err := l.hold(ctx, tx, pool, lane)
 		if berth.CodeOf(err) == berth.CodeNoCapacity {
 			l.opt.Logger.Warn("pool cannot grow back", "pool", pool.ID, "model", pool.ModelName, "lane", lane.Lane, "reason", err)
 			return nil
@@ -248,6 +246,15 @@ func (l *Loop) grow(ctx context.Context, tx berth.Tx, poolID string) error {
 		}
 	}
 	return nil
+}
+
+// hold adds replicas to a lane of a pool.
+func (l *Loop) hold(ctx context.Context, tx berth.Tx, pool berth.Pool, lane berth.LaneWant) error {
+	like := berth.Replica{
+		PoolID: pool.ID, Lane: lane.Lane, Engine: pool.Engine, ModelName: pool.ModelName,
+		Spec: pool.Spec, Adapters: lane.Adapters, State: berth.ReplicaPending, CreatedAt: l.opt.Now(),
+	}
+	return berth.HoldReplicas(ctx, tx, like, lane.Replicas, l.traits(pool.Engine), l.opt.NewID)
 }
 
 // lose makes a replica whose engine is gone without a fault pending again.

@@ -38,6 +38,8 @@ type Options struct {
 	Traffic Traffic
 	// Reservations are those of the domain.
 	Reservations Reservations
+	// Demand returns the lanes of pools that best effort waits for; nil: nobody says it.
+	Demand func() []berth.PoolDemand
 	// Publish makes the gateway take the newest routing.
 	Publish func(ctx context.Context) error
 	// Verify compares a model's file with what was added, before each start, and returns
@@ -73,18 +75,20 @@ type Loop struct {
 	reports chan report
 	ctx     context.Context //nolint:containedctx // of Run, for the goroutines that it owns
 	running sync.WaitGroup
-	tasks   map[string]task // by replica: a start or stop under way
-	noted   []report        // not booked yet
-	agenda  *agenda         // of owners
-	backlog []berth.Ref     // owners of a round over everything that were not looked at yet
-	round   int             // how many there were
-	pooled  *pooled         // as of seen
-	line    line            // owners with a replica that waits until fewer engines load
-	room    int             // how many more may begin to load in this pass
-	seen    int64           // routing version up to which the store was read; −1: nothing yet
-	dirty   bool            // something was written that the gateway must know
-	looked  chan struct{}   // closed after the first round
-	first   bool            // that is done
+	tasks   map[string]task    // by replica: a start or stop under way
+	noted   []report           // not booked yet
+	agenda  *agenda            // of owners
+	backlog []berth.Ref        // owners of a round over everything that were not looked at yet
+	round   int                // how many there were
+	pooled  *pooled            // as of seen
+	spares  spares             // lanes that have grown
+	waits   []berth.PoolDemand // as of this pass
+	line    line               // owners with a replica that waits until fewer engines load
+	room    int                // how many more may begin to load in this pass
+	seen    int64              // routing version up to which the store was read; −1: nothing yet
+	dirty   bool               // something was written that the gateway must know
+	looked  chan struct{}      // closed after the first round
+	first   bool               // that is done
 
 	mu        sync.RWMutex
 	endpoints map[string]engine.Endpoint // by nonce; read by the routing
@@ -128,7 +132,7 @@ func New(opt Options) *Loop {
 	defaultTo(&opt.ParallelStarts, 4*runtime.NumCPU())
 	return &Loop{
 		opt: opt, wake: make(chan struct{}, 1), reports: make(chan report),
-		agenda: newAgenda(), pooled: newPooled(), seen: -1, tasks: map[string]task{}, looked: make(chan struct{}), endpoints: map[string]engine.Endpoint{},
+		agenda: newAgenda(), pooled: newPooled(), seen: -1, spares: spares{}, tasks: map[string]task{}, looked: make(chan struct{}), endpoints: map[string]engine.Endpoint{},
 	}
 }
 
@@ -232,6 +236,7 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 	}
 	l.dirty = l.dirty || did
 	l.room = l.opt.ParallelStarts - l.loading()
+	l.waits = l.queues()
 	parts, err := l.look(ctx)
 	if err != nil {
 		return time.Time{}, err

@@ -147,8 +147,9 @@ func (l *Loop) follow(ctx context.Context) (known bool, err error) {
 func (l *Loop) circumstances() State {
 	s := State{
 		Now: l.opt.Now(), Grace: l.opt.Grace, Drain: l.opt.Drain, Engines: map[string]berth.EngineTraits{}, InFlight: l.opt.Traffic.InFlight,
-		Running: l.runs,
-		Ending:  func(r *berth.Replica) bool { return r.PID > 0 && l.opt.Alive(r.PID, r.StartTime) },
+		Running: l.runs, Queues: l.waits,
+		Spare:  func(poolID string, lane berth.Lane) time.Time { return l.spares[laneKey{poolID, lane}] },
+		Ending: func(r *berth.Replica) bool { return r.PID > 0 && l.opt.Alive(r.PID, r.StartTime) },
 	}
 	for name := range l.opt.Drivers {
 		s.Engines[name] = l.traits(name)
@@ -180,7 +181,9 @@ func (l *Loop) read(ctx context.Context, owners []berth.Ref) ([]part, error) {
 			parts[i] = part{o, shared}
 			var err error
 			if o.Noun == berth.NounPool {
-				err = parts[i].readPool(ctx, tx, l.pooled)
+				if err = parts[i].readPool(ctx, tx, l.pooled); err == nil {
+					l.spare(&parts[i])
+				}
 			} else {
 				err = parts[i].readDeployment(ctx, tx)
 			}
@@ -191,6 +194,15 @@ func (l *Loop) read(ctx context.Context, owners []berth.Ref) ([]part, error) {
 		return nil
 	})
 	return parts, err
+}
+
+// spare notes whether the lanes of a pool that has grown could do with less now.
+func (l *Loop) spare(p *part) {
+	for i := range p.Pools {
+		if pool := &p.Pools[i]; pool.GrownBase > 0 || pool.GrownLoRA > 0 {
+			l.spares.look(p.Now, pool, p.Replicas, p.Queues, p.InFlight)
+		}
+	}
 }
 
 func (p *part) readDeployment(ctx context.Context, tx berth.Tx) error {

@@ -25,6 +25,11 @@ type State struct {
 	// Ending reports whether an engine that an earlier Berth started is still on its way
 	// out: until it is gone its replica is left alone, for its hardware is in use.
 	Ending func(r *berth.Replica) bool
+	// Queues are the lanes that best effort waits for, with since when.
+	Queues []berth.PoolDemand
+	// Spare returns since when a lane that has grown could do with a replica fewer; zero: it
+	// cannot.
+	Spare func(poolID string, lane berth.Lane) time.Time
 	// Grace is how long calls of a deployment that is deleted or stopped may run on, Drain those on a
 	// replica that another takes the place of.
 	Grace, Drain time.Duration
@@ -54,6 +59,13 @@ type (
 		Replica  berth.Replica
 		Adapters []berth.AdapterRef
 	}
+	// Resize makes a lane as large as what waits in it asks for: so many replicas (To 0: as
+	// its members need) instead of From.
+	Resize struct {
+		Pool     berth.Pool
+		Lane     berth.Lane
+		To, From int64
+	}
 	// Stop ends the engine of a replica.
 	Stop struct{ Replica berth.Replica }
 	// Remove forgets a replica whose engine is measured gone and frees its hardware.
@@ -80,6 +92,7 @@ func (Start) action()         {}
 func (Lost) action()          {}
 func (Drain) action()         {}
 func (Grow) action()          {}
+func (Resize) action()        {}
 func (Load) action()          {}
 func (Unload) action()        {}
 func (Stop) action()          {}
@@ -266,6 +279,9 @@ func (p *planner) pool(pool *berth.Pool) {
 	}
 	if len(missing) > 0 {
 		p.grow(pool, replicas)
+	}
+	if len(members) > 0 {
+		p.demand(pool)
 	}
 }
 

@@ -21,6 +21,7 @@ func world() State {
 		Running:  func(r *berth.Replica) bool { return r.Nonce != "" },
 		InFlight: func(string, string) int { return 0 },
 		Ending:   func(*berth.Replica) bool { return false },
+		Spare:    func(string, berth.Lane) time.Time { return time.Time{} },
 	}
 }
 
@@ -58,6 +59,8 @@ func sentence(actions []Action) string {
 			words = append(words, "drain "+a.Replica.ID)
 		case Grow:
 			words = append(words, "grow "+a.Pool.ID)
+		case Resize:
+			words = append(words, fmt.Sprintf("%s of %s from %d to %d", a.Lane, a.Pool.ID, a.From, a.To))
 		case Stop:
 			words = append(words, "stop "+a.Replica.ID)
 		case Remove:
