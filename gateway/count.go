@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -58,7 +57,7 @@ func (g *Gateway) countCall(ctx context.Context, c *call) (int64, error) {
 		}
 		tokens, err := g.count(ctx, c.live, c.route.DeploymentID, &c.request, c.target)
 		c.lease.leave()
-		if !errors.Is(err, syscall.ECONNREFUSED) {
+		if !notTaken(err) {
 			return tokens, err
 		}
 		tried = append(tried, c.target.ReplicaID)

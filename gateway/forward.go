@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"syscall"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -18,9 +17,9 @@ const (
 	engineBusyWait = time.Second
 )
 
-// forward sends the call to the least loaded engine and returns the answer when its
-// header has come. It goes on to another engine only where the connection was refused,
-// so that no engine works for a call that another one answers. cut is what
+// forward sends the call to the chosen engine (pick.go) and returns the answer when its
+// header has come. It goes on to another engine only where this one has certainly not
+// taken the call, so that no engine works for a call that another one answers. cut is what
 // [Gateway.Cut] does to the call. The caller gives the lease back.
 func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Response, error) {
 	var tried []string
@@ -32,13 +31,14 @@ func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Respo
 			return nil, err // the caller gives the lease back
 		}
 		response, err := g.send(ctx, c)
+		g.judge(c, err)
 		if err == nil {
 			c.freeBody()
 			c.usage = estimate(&c.request.prompt)
 			return response, nil
 		}
 		c.leave()
-		if !errors.Is(err, syscall.ECONNREFUSED) {
+		if !notTaken(err) {
 			return nil, err
 		}
 		c.taken = false
@@ -110,10 +110,14 @@ func (g *Gateway) again(s *berth.Snapshot, c *call) (*berth.Route, error) {
 	return route, err
 }
 
-// target is where the call goes: the replica that it has slots of, or the least loaded.
+// target is where the call goes: the replica that it has slots of, or the chosen one.
 func (g *Gateway) target(c *call, tried []string) (berth.Target, error) {
 	if c.place == nil {
-		if t, ok := g.table.pick(c.live, c.route.Targets, tried); ok {
+		var key uint64
+		if len(c.route.Targets) > 1 {
+			key = affinity(c)
+		}
+		if t, ok := g.table.pick(c.live, c.route.Targets, tried, key, g.now); ok {
 			return t, nil
 		}
 		return berth.Target{}, refusedEverywhere()
@@ -143,7 +147,7 @@ func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
 	c.taken = true
 	response, err := g.engines.post(ctx, c.request.operation.url(c.target.URL), c.target.Key, buffer)
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case err != nil && notTaken(err) && ctx.Err() == nil:
 		return nil, err
 	case err != nil:
 		return nil, interrupted(ctx, err)
@@ -180,6 +184,8 @@ func engineRefusal(response *http.Response, dialect Dialect) *failure {
 	switch response.StatusCode {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return invalid("The engine refused the request.").because(cause)
+	case http.StatusServiceUnavailable:
+		cause = fmt.Errorf("%w: it answered %d", errNotServing, response.StatusCode)
 	case http.StatusTooManyRequests:
 		return fail(problemBusy).after(engineBusyWait).because(cause)
 	}

@@ -135,7 +135,7 @@ func TestLeastLoaded(t *testing.T) {
 	}
 	seen := map[string]int{}
 	for range 30 {
-		best, _ := tab.pick(&live, targets, nil)
+		best, _ := tab.pick(&live, targets, nil, 0, time.Now)
 		seen[best.ReplicaID]++
 	}
 	if seen["a"] != 10 || seen["b"] != 10 || seen["c"] != 10 {
@@ -149,7 +149,7 @@ func TestLeastLoaded(t *testing.T) {
 		{1, 1, 1, nil, "a"}, {3, 1, 2, nil, "b"}, {3, 2, 1, nil, "c"}, {0, 1, 1, []string{"a", "b"}, "c"}, {0, 0, 0, []string{"a", "b", "c"}, ""},
 	} {
 		load(tc.a, tc.b, tc.c)
-		if best, ok := tab.pick(&live, targets, tc.tried); best.ReplicaID != tc.want || ok == (tc.want == "") {
+		if best, ok := tab.pick(&live, targets, tc.tried, 0, time.Now); best.ReplicaID != tc.want || ok == (tc.want == "") {
 			t.Errorf("%+v: picked %q", tc, best.ReplicaID)
 		}
 	}

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"cmp"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -33,7 +31,11 @@ type lease struct {
 
 // replica counts the calls at one engine, of all deployments. Below 0 it is dropped from
 // the table; take another.
-type replica struct{ inFlight atomic.Int64 }
+type replica struct {
+	inFlight atomic.Int64
+	hash     uint64                 // of its id
+	health   atomic.Pointer[health] // nil: nothing failed since it last answered
+}
 
 const dropped = -1
 
@@ -78,7 +80,7 @@ func (t *table) replica(id string) *replica {
 	if r, ok := t.replicas.Load(id); ok {
 		return r.(*replica)
 	}
-	r, _ := t.replicas.LoadOrStore(id, new(replica))
+	r, _ := t.replicas.LoadOrStore(id, &replica{hash: hashOfText(hashStart, id)})
 	return r.(*replica)
 }
 
@@ -125,24 +127,6 @@ func (p *lease) leave() {
 			p.replica.inFlight.Add(-1)
 		}
 	}
-}
-
-// pick chooses the target with the least load, calls in flight per slot, among those
-// not in tried; equals take turns. ok is false when none is left.
-func (t *table) pick(l *live, targets []berth.Target, tried []string) (best berth.Target, ok bool) {
-	start := int(l.turn.Add(1) % uint32(max(len(targets), 1)))
-	var bestLoad int64
-	for i := range targets {
-		target := targets[(start+i)%len(targets)]
-		if slices.Contains(tried, target.ReplicaID) {
-			continue
-		}
-		load := t.replica(target.ReplicaID).inFlight.Load()
-		if !ok || load*cmp.Or(best.Slots, 1) < bestLoad*cmp.Or(target.Slots, 1) {
-			best, bestLoad, ok = target, load, true
-		}
-	}
-	return best, ok
 }
 
 // inFlight counts calls; "" stands for any deployment or replica.
