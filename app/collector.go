@@ -11,12 +11,12 @@ import (
 // What the garbage collector may leave lying about. A server that does little but pass
 // calls on has a small heap, and with the runtime's own rule (as much garbage as there is
 // in use) would collect it many times a second: a tenth of what a call costs
-// (docs/performance.md). So it may have 64 MiB, or half of what is in use where that is
-// more, but never more than four times what is in use.
+// (docs/performance.md). So it may have 64 MiB, or a quarter of what is in use where
+// that is more, but never more than four times what is in use.
 const (
 	garbage          = 64 << 20
 	mostGarbage      = 400 // percent of what is in use
-	leastGarbage     = 50
+	leastGarbage     = 25
 	collectorPause   = time.Second
 	collectorQuarrel = 10 // percent; a smaller change is not worth stopping the world for
 )

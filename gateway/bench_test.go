@@ -45,22 +45,49 @@ func BenchmarkUnaryAlone(b *testing.B) { benchmarkAlone(b, chat(words)) }
 func BenchmarkStreamAlone(b *testing.B) { benchmarkAlone(b, chat(words, `"stream":true`)) }
 
 func benchmarkAlone(b *testing.B, body string) {
-	h := open(b, plan{})
+	call := alone(b, body)
+	b.ReportAllocs()
+	for b.Loop() {
+		call()
+	}
+}
+
+// alone returns what makes a call to a gateway whose engine answers from memory.
+func alone(t testing.TB, body string) func() {
+	h := open(t, plan{})
 	h.logger = slog.New(slog.DiscardHandler)
 	h.Gateway.engines = newEngines(func(context.Context, string, string) (net.Conn, error) { return newInMemory(), nil })
-	defer h.Gateway.engines.close()
+	t.Cleanup(h.Gateway.engines.close)
 	serve := h.serve(openAI{})
 	r := httptest.NewRequest(http.MethodPost, chatPath, nil)
 	r.Header.Set("Authorization", "Bearer "+keyText)
 	r.ContentLength = int64(len(body))
-	b.ReportAllocs()
-	for b.Loop() {
+	return func() {
 		w := httptest.NewRecorder()
 		r.Body = io.NopCloser(strings.NewReader(body))
-		if serve(w, r); w.Code != 200 {
-			b.Fatal(w.Body)
+		if serve(w, r); w.Code != http.StatusOK {
+			t.Fatal(w.Body)
 		}
 		h.meter.records = h.meter.records[:0]
+	}
+}
+
+// What a call may allocate, the recorder of the answer included (about ten). Who needs
+// more says why in the commit that raises the figure; who needs less lowers it.
+func TestAllocations(t *testing.T) { //nolint:paralleltest // others would be counted
+	if raceDetector {
+		t.Skip("the race detector allocates as well")
+	}
+	for name, s := range map[string]struct {
+		body string
+		most float64
+	}{
+		"a plain call":          {chat(words), 68},
+		"a stream of 33 events": {chat(words, `"stream":true`), 90},
+	} {
+		if got := testing.AllocsPerRun(500, alone(t, s.body)); got > s.most {
+			t.Errorf("%s allocates %.0f times, more than %.0f", name, got, s.most)
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // What an answer may be besides its body.
 const (
-	firstBufferBytes = 4 << 10
+	firstBufferBytes = 2 << 10
 	// largeBufferBytes is what the buffer grows to when an engine sends more at once than
 	// it holds: fewer reads for fast streams, and little memory for slow ones.
 	largeBufferBytes = 16 << 10

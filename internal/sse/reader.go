@@ -10,7 +10,10 @@ import (
 const DefaultMaxEventBytes = 1 << 20
 
 const (
-	firstBufferBytes = 4 << 10
+	// The buffer begins small, for thousands of streams that wait, and grows when a read
+	// fills it: fewer reads for fast ones.
+	firstBufferBytes = 1 << 10
+	largeBufferBytes = 16 << 10
 	maxEmptyReads    = 100
 )
 
@@ -34,7 +37,8 @@ type Reader struct {
 
 // NewReader returns a Reader of src that refuses events of more than
 // maxEventBytes bytes; 0 or less means DefaultMaxEventBytes. Its buffer begins
-// at 4 KiB and grows to the largest event seen, never beyond the bound.
+// at 1 KiB and grows to the largest event seen, never beyond the bound, and to 16 KiB
+// when as much comes at once.
 func NewReader(src io.Reader, maxEventBytes int) *Reader {
 	if maxEventBytes <= 0 {
 		maxEventBytes = DefaultMaxEventBytes
@@ -124,11 +128,12 @@ func (r *Reader) take(length int) Event {
 // buffer, else by doubling it up to one byte more than the bound, which is what
 // it takes to see that an event is too large.
 func (r *Reader) fill() {
+	full := r.end == len(r.buf) && len(r.buf) < largeBufferBytes
 	if r.start > 0 {
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0
 	}
-	if r.end == len(r.buf) {
+	if r.end == len(r.buf) || full {
 		size := min(2*len(r.buf), r.max+1)
 		grown := make([]byte, max(size, firstBufferBytes))
 		copy(grown, r.buf[:r.end])

@@ -4,17 +4,13 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/berthhq/berth/api"
@@ -24,14 +20,12 @@ import (
 type house struct {
 	dir       string
 	processes []*process
-	engines   map[string]string // model to address, for nginx and for calls without a proxy
-	nginx     *process
-	through   map[string]string // way through nginx to address
-	berth     *process
-	address   string // Berth's
+	engines   map[string]string // model to address, for all but Berth
+	proxies   []*proxy          // in the order of the tables; Berth is the last
+	missing   []string          // why some are not there
+	litellm   *proxy            // nil: not there
 	client    *api.Client
 	deployed  map[string]string // model to deployed model
-	made      int               // calls through Berth
 }
 
 // The scripts of the models. A prompt has 108 tokens: 100 words, and 8 for two messages.
@@ -39,12 +33,10 @@ var models = map[string]string{
 	"instant": `{}`,
 	"paced":   `{"prompt_tokens_per_second": 5400}`, // 20 ms before the answer
 	"steady":  `{"tokens_per_second": 500}`,
+	"still":   `{"tokens_per_second": 0.001}`, // one event, and nothing more
 }
 
 const pause = 20 * time.Millisecond
-
-//go:embed nginx.conf
-var nginxConf string
 
 const berthYAML = `
 node: {threads: 8, memory: 2GiB}
@@ -53,6 +45,7 @@ models:
   instant: {engine: fake, path: instant.json, plans: [mu], context: 32768}
   paced: {engine: fake, path: paced.json, plans: [mu], context: 32768}
   steady: {engine: fake, path: steady.json, plans: [mu], context: 32768}
+  still: {engine: fake, path: still.json, plans: [mu], context: 32768}
 `
 
 func (h *house) open(ctx context.Context, o options) error {
@@ -68,13 +61,49 @@ func (h *house) open(ctx context.Context, o options) error {
 	if h.engines, err = h.startEngines(ctx, berth); err != nil {
 		return err
 	}
-	if err := h.startNginx(ctx, o.nginx); err != nil {
+	if err := h.startProxies(ctx, o); err != nil {
 		return err
 	}
 	if err := h.startBerth(ctx, berth); err != nil {
 		return err
 	}
-	return h.deploy(ctx)
+	if err := h.deploy(ctx); err != nil {
+		return err
+	}
+	if o.has("litellm") {
+		if h.litellm, err = h.startLiteLLM(ctx, o.litellm, h.deployed["instant"]); err != nil {
+			h.litellm = nil
+			h.miss("LiteLLM", err)
+		}
+	}
+	return ctx.Err()
+}
+
+// startProxies starts those that Berth is measured beside. nginx must be there, the
+// others may be missing.
+func (h *house) startProxies(ctx context.Context, o options) error {
+	p, err := h.startNginx(ctx, o.nginx)
+	if err != nil {
+		return err
+	}
+	h.proxies = append(h.proxies, p)
+	if o.has("peers") {
+		if p, err := h.startHAProxy(ctx, o.haproxy); err != nil {
+			h.miss("haproxy", err)
+		} else {
+			h.proxies = append(h.proxies, p)
+		}
+		if p, err = h.startReverseProxy(ctx); err != nil {
+			return err
+		}
+		h.proxies = append(h.proxies, p)
+	}
+	return nil
+}
+
+func (h *house) miss(name string, err error) {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	h.missing = append(h.missing, fmt.Sprintf("%s is not measured: %s", name, text))
 }
 
 // close ends all processes, the youngest first.
@@ -108,61 +137,27 @@ func (h *house) startEngines(ctx context.Context, berth string) (map[string]stri
 	return engines, nil
 }
 
-func (h *house) startNginx(ctx context.Context, program string) (err error) {
-	if program, err = exec.LookPath(program); err != nil {
-		return fmt.Errorf("%w; run .ci/tools bench, or install Debian's nginx-light", err)
-	}
-	h.through = map[string]string{}
-	for _, way := range []string{"instant", "paced", "stream", "steady"} {
-		if h.through[way], err = freeAddress(ctx); err != nil {
-			return err
-		}
-	}
-	conf, err := os.Create(filepath.Join(h.dir, "nginx.conf"))
-	if err != nil {
-		return err
-	}
-	err = template.Must(template.New("").Parse(nginxConf)).Execute(conf, map[string]any{
-		"Root": os.Geteuid() == 0, "Engine": h.engines, "Listen": h.through,
-	})
-	if err := errors.Join(err, conf.Close()); err != nil {
-		return err
-	}
-	if h.nginx, err = h.start("nginx", program, "-e", "stderr", "-p", h.dir, "-c", conf.Name()); err != nil {
-		return err
-	}
-	for _, address := range h.through {
-		if err := h.nginx.listening(ctx, address); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// freeAddress is one that nobody listens on at the moment: nginx cannot choose one.
-func freeAddress(ctx context.Context) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
-}
-
 func (h *house) startBerth(ctx context.Context, program string) (err error) {
 	if err := os.WriteFile(filepath.Join(h.dir, "berth.yaml"), []byte(berthYAML), 0o600); err != nil {
 		return err
 	}
-	if h.berth, err = h.start("berth", program, "serve", "--config", "berth.yaml", "--data", "data", "--listen", "127.0.0.1:0"); err != nil {
+	p := &proxy{name: "berth", through: map[string]string{}, path: "/compatible-mode/v1/chat/completions", made: new(int)}
+	if p.process, err = h.start("berth", program, "serve", "--config", "berth.yaml", "--data", "data", "--listen", "127.0.0.1:0"); err != nil {
 		return err
 	}
-	if h.address, err = h.berth.address(ctx); err != nil {
+	address, err := p.process.address(ctx)
+	if err != nil {
 		return err
 	}
+	for _, way := range wayNames {
+		p.through[way] = address
+	}
+	h.proxies = append(h.proxies, p)
 	key, err := os.ReadFile(filepath.Join(h.dir, "data", "owner.key"))
 	if err != nil {
 		return err
 	}
-	h.client = &api.Client{BaseURL: "http://" + h.address, Key: strings.TrimSpace(string(key))}
+	h.client = &api.Client{BaseURL: "http://" + address, Key: strings.TrimSpace(string(key))}
 	return nil
 }
 
@@ -202,7 +197,7 @@ func (h *house) scenarios() []scenario {
 	const concurrent = 16
 	unary := func(title, model string, connections int) scenario {
 		return scenario{
-			title: title, unit: "call", perCall: 1, peers: h.peers(model, model),
+			title: title, part: "unary", unit: "call", perCall: 1, peers: h.peers(model, model),
 			load: load{
 				connections: connections, stagger: pause, wanted: fmt.Appendf(nil, `"completion_tokens":%d`, answerTokens),
 				request: h.call(model, 100-1-answerTokens, "repeat:"+strings.Repeat(" word", answerTokens), ""),
@@ -211,20 +206,39 @@ func (h *house) scenarios() []scenario {
 	}
 	streams := func(title, model, way string) scenario {
 		return scenario{
-			title: title, unit: "event", perCall: streamEvents, peers: h.peers(model, way),
+			title: title, part: "streams", unit: "event", perCall: streamEvents, peers: h.peers(model, way),
 			load: load{
 				connections: concurrent, stagger: pause, wanted: fmt.Appendf(nil, `"completion_tokens":%d`, streamTokens), events: streamEvents,
-				request: h.call(model, 100-3, fmt.Sprintf("count to %d", streamTokens), `"stream":true,"stream_options":{"include_usage":true},`),
+				request: h.streamCall(model, streamTokens),
 			},
 		}
 	}
-	return []scenario{
+	list := []scenario{
 		unary("unary, 16 at once", "instant", concurrent),
 		unary("unary, one at a time", "instant", 1),
+		unary("unary, 256 at once", "instant", 256),
 		unary("unary, 16 at once, 20 ms in the engine", "paced", concurrent),
 		streams("streams, 16 at once", "instant", "stream"),
 		streams("streams, 16 at once, 500 events/s each", "steady", "steady"),
 	}
+	if h.litellm != nil {
+		for _, s := range []scenario{list[0], list[4]} {
+			s.title, s.part, s.rounds, s.warmUp = "LiteLLM: "+s.title, "litellm", 2, 2*time.Second
+			way := "instant"
+			if s.load.events > 0 {
+				way = "stream"
+				s.load.anyEvents = true
+			}
+			s.peers = append(s.peers[:2:2], h.litellm.peer(way), s.peers[len(s.peers)-1])
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// streamCall asks for a stream of so many tokens.
+func (h *house) streamCall(model string, tokens int) func(peer) []byte {
+	return h.call(model, 100-3, fmt.Sprintf("count to %d", tokens), `"stream":true,"stream_options":{"include_usage":true},`)
 }
 
 // call returns a chat completion as it is sent, the same to every peer.
@@ -239,12 +253,15 @@ func (h *house) call(model string, filler int, say, stream string) func(peer) []
 
 // peers are the ways to a model's engine.
 func (h *house) peers(model, way string) []peer {
-	const path = "/v1/chat/completions"
-	return []peer{
-		{name: "engine alone", address: h.engines[model], path: path, made: new(int)},
-		{name: "nginx", address: h.through[way], path: "/compatible-mode" + path, cpu: h.nginx.cpu(true), made: new(int)},
-		{name: "berth", address: h.address, path: "/compatible-mode" + path, cpu: h.berth.cpu(false), made: &h.made},
+	list := []peer{{name: "engine alone", address: h.engines[model], path: "/v1/chat/completions", made: new(int)}}
+	for _, p := range h.proxies {
+		list = append(list, p.peer(way))
 	}
+	return list
+}
+
+func (p *proxy) peer(way string) peer {
+	return peer{name: p.name, address: p.through[way], path: p.path, cpu: p.process.cpu(p.children), made: p.made, log: p.process.lastWords}
 }
 
 // checkUsage compares the calls that Berth recorded with those that were made.
@@ -257,8 +274,8 @@ func (h *house) checkUsage(ctx context.Context, out io.Writer) error {
 	for _, row := range rows {
 		recorded += row.Calls
 	}
-	if recorded != int64(h.made) {
-		return fmt.Errorf("berth recorded %d calls of %d", recorded, h.made)
+	if made := *h.proxies[len(h.proxies)-1].made; recorded != int64(made) {
+		return fmt.Errorf("berth recorded %d calls of %d", recorded, made)
 	}
 	fmt.Fprintf(out, "berth recorded the usage of all %d calls that went through it\n", recorded)
 	return nil

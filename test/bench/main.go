@@ -1,7 +1,8 @@
 //go:build linux
 
-// Command bench measures what Berth's gateway costs, beside nginx as a plain proxy of
-// the same calls to the same engine, in one run:
+// Command bench measures what Berth's gateway costs, beside nginx, haproxy, Go's
+// httputil.ReverseProxy and LiteLLM's proxy with the same calls to the same engine, in one
+// run:
 //
 //	make bench
 //
@@ -10,34 +11,48 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// longest bounds the whole bench; it takes about 100 s.
-const longest = 4 * time.Minute
+// longest bounds the whole bench; it takes about five minutes.
+const longest = 10 * time.Minute
 
 type options struct {
-	berth, nginx string        // programs
-	rounds       int           // of each figure
-	length       time.Duration // of a round at one peer
-	only         string        // part of the titles of the scenarios to run
+	berth, nginx, haproxy, litellm string // programs
+	parts                          string
+	rounds                         int           // of each figure
+	length                         time.Duration // of a round at one peer
+	only                           string        // part of the titles of the scenarios to run
 }
+
+// has reports whether a part of the bench is to run.
+func (o options) has(part string) bool { return slices.Contains(strings.Split(o.parts, ","), part) }
 
 func main() {
 	// Children die with the thread that started them, see process.go.
 	runtime.LockOSThread()
+	if len(os.Args) > 1 && os.Args[1] == reverseProxyWord {
+		fmt.Fprintln(os.Stderr, "bench:", reverseProxy(os.Args[2:]))
+		os.Exit(1)
+	}
 	var o options
 	flag.StringVar(&o.berth, "berth", "bin/berth", "the `program` to measure")
 	flag.StringVar(&o.nginx, "nginx", "nginx", "the `program` to measure it against")
+	flag.StringVar(&o.haproxy, "haproxy", "haproxy", "another `program`; without it its column is missing")
+	flag.StringVar(&o.litellm, "litellm", litellmProgram(), "another `program`, of which there are a few calls only")
+	flag.StringVar(&o.parts, "parts", "unary,streams,memory,peers,litellm", "what to run; without peers nginx is the only one beside Berth")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each peer has its turn")
 	flag.DurationVar(&o.length, "length", 1200*time.Millisecond, "how long a turn is")
 	flag.StringVar(&o.only, "only", "", "run only scenarios with this `text` in their title")
@@ -53,6 +68,15 @@ func main() {
 	}
 }
 
+// litellmProgram is where .ci/tools puts LiteLLM.
+func litellmProgram() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "litellm"
+	}
+	return filepath.Join(cache, "berth", "litellm", "bin", "litellm")
+}
+
 func run(ctx context.Context, o options) (err error) {
 	if o.rounds < 1 || o.length < 100*time.Millisecond {
 		return errors.New("at least one round of at least 100 ms")
@@ -62,14 +86,18 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	raiseFiles()
 	h := &house{dir: dir}
 	defer func() { err = errors.Join(err, h.close()) }()
 	if err := h.open(ctx, o); err != nil {
 		return err
 	}
 	fmt.Println(machine(ctx, o))
+	for _, line := range h.missing {
+		fmt.Println(line)
+	}
 	for _, s := range h.scenarios() {
-		if !strings.Contains(s.title, o.only) {
+		if !strings.Contains(s.title, o.only) || !o.has(s.part) {
 			continue
 		}
 		t, err := measure(ctx, s, o)
@@ -77,6 +105,11 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("%s: %w", s.title, err)
 		}
 		t.print(os.Stdout)
+	}
+	if o.only == "" && o.has("memory") {
+		if err := h.memory(ctx, os.Stdout); err != nil {
+			return err
+		}
 	}
 	if err := h.checkUsage(ctx, os.Stdout); err != nil {
 		return err
@@ -88,8 +121,11 @@ func run(ctx context.Context, o options) (err error) {
 // scenario is one kind of call, made to each peer in turn.
 type scenario struct {
 	title   string
-	unit    string // what CPU is counted by: call or event
-	perCall int    // units in an answer
+	part    string        // of the bench
+	rounds  int           // 0: as many as asked for
+	warmUp  time.Duration // 0: warmUp
+	unit    string        // what CPU is counted by: call or event
+	perCall int           // units in an answer
 	load    load
 	peers   []peer
 }
@@ -101,6 +137,7 @@ type peer struct {
 	path    string                        // of chat completions
 	cpu     func() (time.Duration, error) // nil: not measured
 	made    *int                          // counts the calls
+	log     func() string                 // the end of what it wrote, for errors
 }
 
 const warmUp = 400 * time.Millisecond
@@ -112,17 +149,24 @@ const settling = 200 * time.Millisecond
 // measure gives each peer a turn in every round; who begins moves on.
 func measure(ctx context.Context, s scenario, o options) (*table, error) {
 	t := newTable(s, o.rounds)
-	for _, p := range s.peers {
-		if _, err := s.load.run(ctx, p, warmUp); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
+	for i, p := range s.peers {
+		if _, err := s.load.run(ctx, p, cmp.Or(s.warmUp, warmUp)); err != nil {
+			if err := t.fail(i, err); err != nil {
+				return nil, err
+			}
 		}
 	}
-	for round := range o.rounds {
+	for round := range cmp.Or(s.rounds, o.rounds) {
 		for i := range s.peers {
 			p := (round + i) % len(s.peers)
+			if t.failed[p] != nil {
+				continue
+			}
 			got, err := turn(ctx, s, s.peers[p], o.length)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", s.peers[p].name, err)
+				if err := t.fail(p, err); err != nil {
+					return nil, err
+				}
 			}
 			t.add(p, got)
 		}

@@ -95,9 +95,26 @@ func (p *process) address(ctx context.Context) (string, error) {
 	}
 }
 
+// addresses waits for a line of n addresses.
+func (p *process) addresses(ctx context.Context, n int) ([]string, error) {
+	select {
+	case line := <-p.said:
+		if list := strings.Fields(line); len(list) == n {
+			return list, nil
+		}
+		return nil, fmt.Errorf("%s said no %d addresses but: %s", p.name, n, line)
+	case <-p.done:
+		return nil, p.complain("has ended")
+	case <-time.After(startTimeout):
+		return nil, p.complain("is not up")
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 // listening waits until somebody listens at address.
-func (p *process) listening(ctx context.Context, address string) error {
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline) && ctx.Err() == nil; {
+func (p *process) listening(ctx context.Context, address string, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && ctx.Err() == nil; {
 		connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err == nil {
 			return connection.Close()
@@ -112,8 +129,13 @@ func (p *process) listening(ctx context.Context, address string) error {
 }
 
 func (p *process) complain(what string) error {
+	return fmt.Errorf("%s %s\n%s", p.name, what, p.lastWords())
+}
+
+// lastWords are the end of its errors.
+func (p *process) lastWords() string {
 	text, _ := os.ReadFile(p.log)
-	return fmt.Errorf("%s %s\n%s", p.name, what, text[max(0, len(text)-2000):])
+	return string(text[max(0, len(text)-2000):])
 }
 
 // stop ends the process and what is left of its group.

@@ -11,20 +11,22 @@ import (
 )
 
 // table is the figures of one scenario. The engine alone is the first peer, nginx the
-// second, Berth the third.
+// second, Berth the last.
 type table struct {
 	scenario
 	rounds [][]result // by peer
+	failed []error    // by peer
 }
 
 const (
 	alone = iota
 	nginx
-	berth
 )
 
+func (t *table) berth() int { return len(t.peers) - 1 }
+
 func newTable(s scenario, rounds int) *table {
-	t := &table{scenario: s, rounds: make([][]result, len(s.peers))}
+	t := &table{scenario: s, rounds: make([][]result, len(s.peers)), failed: make([]error, len(s.peers))}
 	for i := range t.rounds {
 		t.rounds[i] = make([]result, 0, rounds)
 	}
@@ -32,6 +34,20 @@ func newTable(s scenario, rounds int) *table {
 }
 
 func (t *table) add(peer int, r result) { t.rounds[peer] = append(t.rounds[peer], r) }
+
+// fail notes that a peer cannot be measured. Without the engine, nginx or Berth the rest
+// means nothing.
+func (t *table) fail(peer int, err error) error {
+	p := t.peers[peer]
+	if p.log != nil {
+		err = fmt.Errorf("%w\n%s", err, p.log())
+	}
+	t.failed[peer] = fmt.Errorf("%s: %w", p.name, err)
+	if peer <= nginx || peer == t.berth() {
+		return t.failed[peer]
+	}
+	return nil
+}
 
 // figure is a row: what a round at a peer gives, and the engine alone in the same round.
 type figure struct {
@@ -62,16 +78,28 @@ func (t *table) figures() []figure {
 
 func (t *table) print(out io.Writer) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\tberth / nginx\n", t.title, t.peers[alone].name, t.peers[nginx].name, t.peers[berth].name)
+	fmt.Fprint(w, t.title)
+	for _, p := range t.peers {
+		fmt.Fprint(w, "\t", p.name)
+	}
+	fmt.Fprintln(w, "\tberth / nginx")
 	for _, f := range t.figures() {
-		engine := "-"
-		if f.alone {
-			engine = spread(f.format, t.values(f, alone))
+		fmt.Fprint(w, "  ", f.name)
+		for i := range t.peers {
+			if i == alone && !f.alone || t.failed[i] != nil {
+				fmt.Fprint(w, "\t-")
+				continue
+			}
+			fmt.Fprint(w, "\t", spread(f.format, t.values(f, i)))
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", f.name, engine,
-			spread(f.format, t.values(f, nginx)), spread(f.format, t.values(f, berth)), t.ratio(f))
+		fmt.Fprintf(w, "\t%s\n", t.ratio(f))
 	}
 	_ = w.Flush() // to a terminal
+	for _, err := range t.failed {
+		if err != nil {
+			fmt.Fprintln(out, "  not measured:", err)
+		}
+	}
 	fmt.Fprintln(out)
 }
 
@@ -85,7 +113,7 @@ func (t *table) values(f figure, peer int) []float64 {
 
 // ratio compares within each round. A difference that may be nothing has none.
 func (t *table) ratio(f figure) string {
-	ours, theirs := t.values(f, berth), t.values(f, nginx)
+	ours, theirs := t.values(f, t.berth()), t.values(f, nginx)
 	for i := range ours {
 		if theirs[i] <= 0.005 || ours[i] <= 0 {
 			return "-"

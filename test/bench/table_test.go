@@ -19,7 +19,7 @@ func TestTable(t *testing.T) {
 		slower := time.Duration(round) * time.Millisecond
 		table.add(alone, calls(0, time.Millisecond))
 		table.add(nginx, calls(20*time.Microsecond, 2*time.Millisecond))
-		table.add(berth, calls(50*time.Microsecond, 3*time.Millisecond+slower))
+		table.add(table.berth(), calls(50*time.Microsecond, 3*time.Millisecond+slower))
 	}
 	var out strings.Builder
 	table.print(&out)
