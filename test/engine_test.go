@@ -29,9 +29,22 @@ type traits struct {
 // The main job on a real engine: three plans, three answers.
 func eachPlanAnswers(t *testing.T, b *berth, engine traits) {
 	// given one deployment under each plan
-	mu := b.running(t, api.CreateDeployment{ModelName: "abacus", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))})
-	lora := b.running(t, api.CreateDeployment{ModelName: "abacus-words", Plan: "lora", Capacity: ptr(int64(1))})
-	ptu := b.running(t, api.CreateDeployment{ModelName: "abacus", Plan: "ptu", Suffix: "ptu"})
+	var all []api.Deployment
+	for _, d := range []api.CreateDeployment{
+		{ModelName: "abacus", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))},
+		{ModelName: "abacus-words", Plan: "lora", Capacity: ptr(int64(1))},
+		{ModelName: "abacus", Plan: "ptu", Suffix: "ptu"},
+	} {
+		bought, err := b.CreateDeployment(t.Context(), d)
+		must(t, err)
+		all = append(all, bought)
+	}
+	for i := range all {
+		if all[i] = b.settled(t, all[i].DeployedModel); all[i].Status != api.StatusRunning {
+			t.Fatalf("%s is %s: %s", all[i].DeployedModel, all[i].Status, all[i].FailReason)
+		}
+	}
+	mu, lora, ptu := all[0], all[1], all[2]
 
 	// then each answers in its own form
 	for deployed, want := range map[string]string{
