@@ -167,8 +167,11 @@ func (g *Gateway) Close() {
 // The bases below which clients look for operations (api.md 1 and 10.7), the documented
 // one first: the error shape follows the operation, not the base.
 var (
-	chatBases    = []string{"/compatible-mode/v1", "/v1", "/api/v1"}
-	modelBases   = []string{"/compatible-mode/v1", "/v1"}
+	chatBases  = []string{"/compatible-mode/v1", "/v1", "/api/v1"}
+	modelBases = []string{"/compatible-mode/v1", "/v1"}
+	// An older address of responses stands beside the others (api.md 9.8).
+	responsesBases = []string{"/compatible-mode/v1", "/v1", "/api/v1", "/api/v2/apps/protocols/compatible-mode/v1"}
+
 	messageBases = []string{"/apps/anthropic/v1", "/api/v1/v1", "/compatible-mode/v1/v1", "/v1"}
 	nativeBases  = []string{"/api/v1", "/compatible-mode/v1", "/v1", "/apps/anthropic"}
 )
@@ -194,6 +197,8 @@ func (g *Gateway) Routes() []Route {
 		{http.MethodPost, "/messages/count_tokens", messageBases, g.countTokens},
 		{http.MethodGet, "/models", messageBases[:1], g.serveModels(anthropicCatalogue)},
 		{http.MethodGet, "/models/{id}", messageBases[:1], g.serveModels(anthropicCatalogue)},
+		{http.MethodPost, "/responses", responsesBases, g.serve(openAIResponses{})},
+		{http.MethodPost, "/tokenizer", nativeBases, g.tokenize},
 		{http.MethodPost, "/completions", modelBases, g.serve(openAICompletions{})},
 		{http.MethodPost, "/embeddings", chatBases, g.serve(openAIEmbeddings{})},
 		{http.MethodPost, "/services/embeddings/text-embedding/text-embedding", nativeBases, g.serve(nativeEmbeddings{})},

@@ -33,6 +33,8 @@ type request struct {
 	dimensions int64 // of embeddings; 0: the model's own
 	packed     bool  // embeddings in base64
 
+	echo []byte // responses: members of the answer that repeat the request; a copy
+
 	thinkingApart bool // native: max_tokens leaves thinking out
 	textFormat    bool // native: output.text instead of output.choices
 	incremental   *bool

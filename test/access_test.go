@@ -177,6 +177,15 @@ var decisions = map[string]access{
 	"GET /apps/anthropic/v1/models":      {isolation: scoped, role: api.RoleInference},
 	"GET /apps/anthropic/v1/models/{id}": {isolation: named, role: api.RoleInference, path: "/apps/anthropic/v1/models/${deployment}"},
 
+	"POST /compatible-mode/v1/responses":                       {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":"hi"}`},
+	"POST /v1/responses":                                       {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":"hi"}`},
+	"POST /api/v1/responses":                                   {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":"hi"}`},
+	"POST /api/v2/apps/protocols/compatible-mode/v1/responses": {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":"hi"}`},
+	"POST /api/v1/tokenizer":                                   {isolation: called, role: api.RoleInference, body: callBody},
+	"POST /compatible-mode/v1/tokenizer":                       {isolation: called, role: api.RoleInference, body: callBody},
+	"POST /v1/tokenizer":                                       {isolation: called, role: api.RoleInference, body: callBody},
+	"POST /apps/anthropic/tokenizer":                           {isolation: called, role: api.RoleInference, body: callBody},
+
 	"POST /compatible-mode/v1/completions":                                       {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","prompt":"hi"}`},
 	"POST /v1/completions":                                                       {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","prompt":"hi"}`},
 	"POST /compatible-mode/v1/embeddings":                                        {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","input":"hi"}`},

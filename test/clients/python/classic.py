@@ -7,7 +7,7 @@ import asyncio
 import json
 from http import HTTPStatus
 
-from dashscope import AioGeneration, Deployments, Generation, Models, MultiModalConversation
+from dashscope import AioGeneration, Deployments, Generation, Models, MultiModalConversation, TextEmbedding, Tokenization
 from dashscope.api_entities.aio_session import close_shared_aio_session
 from dashscope.version import __version__
 
@@ -145,6 +145,16 @@ def generate_otherwise():
     same(message.content, [{"text": "122"}])
 
 
+def embed():
+    # conformance 104
+    texts = ["blue cat", "green cat"]
+    output = succeeded(TextEmbedding.call(CHAT_MODEL, input=texts, text_type="query"))
+    same([e["text_index"] for e in output["embeddings"]], [0, 1])
+    assert len(output["embeddings"][0]["embedding"]) == len(output["embeddings"][1]["embedding"]) > 1
+    counted = Tokenization.call(CHAT_MODEL, messages=MESSAGES)
+    same((counted.status_code, counted.usage["input_tokens"]), (200, Generation.call(CHAT_MODEL, messages=MESSAGES).usage.input_tokens))
+
+
 async def generate_asynchronously():
     # conformance 88, 92
     question = dict(messages=MESSAGES, temperature=0.0, result_format="message")
@@ -235,6 +245,7 @@ generate(name)
 think()
 stream(name)
 generate_otherwise()
+embed()
 asyncio.run(generate_asynchronously())
 refuse_calls(name)
 refuse_changes(name)

@@ -77,9 +77,68 @@ def models():
     same(client.models.retrieve(CHAT_MODEL).id, CHAT_MODEL)
 
 
+def responses():
+    # what api.md 9.8 says, as the client reads it
+    whole = client.chat.completions.create(model=CHAT_MODEL, messages=QUESTION, temperature=0)
+    answer = client.responses.create(model=CHAT_MODEL, input="count to 20", temperature=0, store=True)
+    same((answer.object, answer.model, answer.status), ("response", CHAT_MODEL, "completed"))
+    same(answer.output_text, whole.choices[0].message.content)
+    same((answer.usage.input_tokens, answer.usage.output_tokens), (whole.usage.prompt_tokens, whole.usage.completion_tokens))
+    assert answer.id.startswith("resp_") and answer._request_id
+
+    with client.responses.stream(model=CHAT_MODEL, input=[{"role": "user", "content": "count to 20"}], temperature=0) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    same([e.sequence_number for e in events], list(range(len(events))))
+    same((events[0].type, events[-1].type), ("response.created", "response.completed"))
+    same("".join(e.delta for e in events if e.type == "response.output_text.delta"), answer.output_text)
+    same((final.output_text, final.usage.output_tokens), (answer.output_text, answer.usage.output_tokens))
+
+    thought = client.responses.create(model=CHAT_MODEL, input="37+85", temperature=0, reasoning={"effort": "low"})
+    same([item.type for item in thought.output], ["reasoning", "message"])
+    assert thought.output[0].content[0].text.startswith("37+85: 7+5=12"), thought
+    assert thought.usage.output_tokens_details.reasoning_tokens > 0
+
+    cut = client.responses.create(model=CHAT_MODEL, input="count to 20", temperature=0, max_output_tokens=4)
+    same((cut.status, cut.incomplete_details.reason), ("incomplete", "max_output_tokens"))
+    try:
+        client.responses.create(model=CHAT_MODEL, input="37+85", previous_response_id=answer.id)
+    except openai.BadRequestError as error:
+        same(error.code, "invalid_parameter_error")
+    else:
+        raise AssertionError("previous_response_id was taken")
+
+
+def complete():
+    answer = client.completions.create(model=CHAT_MODEL, prompt="37+85", max_tokens=8, temperature=0, logprobs=2)
+    choice = answer.choices[0]
+    same((answer.object, answer.usage.completion_tokens, choice.finish_reason), ("text_completion", 8, "length"))
+    same(("".join(choice.logprobs.tokens), len(choice.logprobs.top_logprobs[0])), (choice.text, 2))
+    same(choice.logprobs.text_offset[0], 0)
+    chunks = list(client.completions.create(model=CHAT_MODEL, prompt="37+85", max_tokens=8, temperature=0, stream=True))
+    same("".join(c.choices[0].text for c in chunks), choice.text)
+
+
+def embed():
+    # conformance 104, 156: the client asks for base64 by itself
+    texts = ["blue cat", "green cat", "37+85"]
+    packed = client.embeddings.create(model=CHAT_MODEL, input=texts)
+    floats = client.embeddings.create(model=CHAT_MODEL, input=texts, encoding_format="float")
+    same([d.index for d in packed.data], [0, 1, 2])
+    for a, b in zip(packed.data, floats.data):
+        assert len(a.embedding) == len(b.embedding) > 1
+        assert all(abs(x - y) < 1e-6 for x, y in zip(a.embedding, b.embedding))
+    alone = client.embeddings.create(model=CHAT_MODEL, input=texts[1], encoding_format="float")
+    assert all(abs(x - y) < 1e-4 for x, y in zip(alone.data[0].embedding, floats.data[1].embedding))
+    assert packed.usage.prompt_tokens == packed.usage.total_tokens > 0
+
+
 # conformance 105
 plain()
 stream()
 think()
 refuse()
 models()
+responses()
+complete()
+embed()

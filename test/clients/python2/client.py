@@ -116,6 +116,19 @@ def refuse(client):
             lambda: client.deployments.create(model="abacus", capacity=1, plan="mu"))
 
 
+def embed(client):
+    # conformance 104, 152
+    texts = ["blue cat", "green cat"]
+    got = client.embeddings.create(model=CHAT_MODEL, input=texts)
+    same([e.index for e in got.embeddings], [0, 1])
+    assert len(got.embeddings[0].embedding) == len(got.embeddings[1].embedding) > 1
+    counted = client.tokenization.count(model=CHAT_MODEL, messages=QUESTION)
+    asked = client.chat.completions.create(model=CHAT_MODEL, messages=QUESTION, temperature=0.0)
+    assert counted.input_tokens > 0
+    if client.protocol.name != "anthropic":  # which counts a prompt without what was cached
+        same(counted.input_tokens, asked.usage.input_tokens)
+
+
 def models(client, base):
     # conformance 150
     assert CHAT_MODEL in [m.model for m in client.models.list(page_size=100).models]
@@ -168,5 +181,6 @@ for number, (base, protocol) in enumerate([
         chat(client)
         refuse(client)
         models(client, base)
+        embed(client)
 collide_once()
 asyncio.run(asynchronous())
