@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -85,7 +84,7 @@ func gather(t *testing.T, script fakeengine.Script, soldPPM int64, loras ...stri
 		Engine: func(name string) gateway.Dialect { return drivers[name] },
 		Limits: new(lastMinute).newLimiter,
 		Pools:  func() gateway.Scheduler { return sched.NewPool(sched.Bounds{}) },
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	c.Swap(s)
 	mux := http.NewServeMux()
