@@ -66,7 +66,7 @@ func FuzzReply(f *testing.F) {
 	f.Add([]byte("{\"choices\":[{\"logprobs\":{\"content\":[\n{}\n]},\"delta\":{\"content\":\"b\"}}]}"), []byte("{\n}"))
 	f.Add([]byte("{\"choices\":[{\"delta\":{\"content\":\"a\"}}] ,\r\n \"x\":1}"), []byte(`{"error":{"message":"m"}}`))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		for _, d := range []dialect{openAI{}, native{}, native{parts: true}, anthropic{}} {
+		for _, d := range []dialect{openAI{}, native{}, native{parts: true}, anthropic{}, openAICompletions{}, openAIResponses{}} {
 			for _, stream := range []bool{true, false} {
 				checkWriter(t, d, stream, first, second)
 			}
@@ -99,4 +99,25 @@ func checkWriter(t *testing.T, d dialect, stream bool, chunks ...[]byte) {
 			t.Fatalf("%T wrote the line %s of\n%s", w, line, out)
 		}
 	}
+}
+
+// FuzzVectors gives both writers of embeddings whatever an engine may send.
+func FuzzVectors(f *testing.F) {
+	f.Add([]byte(`{"data":[{"index":1,"embedding":[0.5,-1e-7]},{"index":0,"embedding":"AACAPwAAAAA="}],"usage":{"prompt_tokens":1}}`))
+	f.Add([]byte(`{"data":[{"embedding":[1e400]},{"index":1,"embedding":"AADAfwAAgH8="}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, d := range []dialect{openAIEmbeddings{}, nativeEmbeddings{}} {
+			for _, packed := range []bool{true, false} {
+				c := &call{id: "id", dialect: d, request: request{operation: embedding, model: value(`"m"`), n: 1, packed: packed, prompt: prompt{count: 2}}}
+				var r reply
+				if r.read(body, embedding) != nil || c.request.suits(&r) != nil {
+					continue
+				}
+				c.usage.whole(&r)
+				if out := d.writer(c).event(nil, &r, &c.usage); !json.Valid(out) {
+					t.Fatalf("%T wrote %s", d, out)
+				}
+			}
+		}
+	})
 }
