@@ -113,6 +113,9 @@ type EngineCall struct {
 	// Workspace is whose call it is; "": nobody's.
 	Workspace string
 	Thinking  *bool
+	// ThinkingBudget is the most tokens of thinking in one answer; 0: no bound. Only an
+	// engine with that trait is ever given one.
+	ThinkingBudget int64
 	// MaxTokens is the largest output, thinking included; 0: the engine's own ceiling.
 	MaxTokens int64
 	Stream    bool

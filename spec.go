@@ -106,6 +106,9 @@ type EngineTraits struct {
 	LoadsAdapters bool
 	// SeparatesRoles: prefill and decode can run in replicas of their own.
 	SeparatesRoles bool
+	// ThinkingBudgets: the engine ends the thinking of a call after as many tokens as it
+	// is told, and goes on with the answer.
+	ThinkingBudgets bool
 	// Remote: no process of ours; replicas hold no hardware.
 	Remote bool
 	// Missing says what to do before the engine can run here, "" when it can.

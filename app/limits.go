@@ -2,7 +2,6 @@ package app
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -13,9 +12,9 @@ import (
 // limiter gives the gateway the turnstile of one deployment.
 type limiter struct {
 	turnstile *limit.Limiter
-	limits    atomic.Pointer[berth.Limits] // that the turnstile has
-	last      []berth.Booking              // of the minute before the start
-	booked    sync.Once                    // last is
+	begun     time.Time       // whose clock does not go back, nor forward at once
+	last      []berth.Booking // of the minute before the start
+	booked    sync.Once       // last is
 }
 
 // lastMinute is what calls booked before the start of this server, by deployment; it goes
@@ -32,31 +31,39 @@ func (m *lastMinute) newLimiter(deploymentID string) gateway.Limiter {
 	if time.Now().After(m.over) {
 		m.bookings = nil
 	}
-	return &limiter{turnstile: limit.New(limit.Amounts{}), last: m.bookings[deploymentID]}
+	return &limiter{turnstile: limit.New(limit.Amounts{}), begun: time.Now(), last: m.bookings[deploymentID]}
 }
 
 // bookLast brings the last minute back. It comes before the limits, so that everything
 // stands at its own time, even where limits were lowered since.
 func (l *limiter) bookLast(split bool) {
 	for _, b := range l.last {
-		l.turnstile.Book(b.At.UnixMilli(), amounts(gateway.Tokens(b.Booked), split))
+		l.turnstile.Book(b.At.UnixMilli(), amounts(tokensOf(b.Booked), split))
 	}
 	l.last = nil
 }
 
+func tokensOf(b berth.Booked) gateway.Tokens {
+	return gateway.Tokens{
+		Requests: b.Requests, Input: b.Input, Output: b.Output, Thinking: b.Thinking, Content: max(0, b.Output-b.Thinking),
+	}
+}
+
+// at is a moment as the turnstile has it. Steps of the wall clock do not show in it.
+func (l *limiter) at(now time.Time) int64 {
+	return l.begun.UnixMilli() + now.Sub(l.begun).Milliseconds()
+}
+
 // Reserve implements gateway.Limiter. Changed limits hold from this call on.
-func (l *limiter) Reserve(now time.Time, limits berth.Limits, ask gateway.Tokens) (gateway.Reservation, *gateway.Refusal) {
-	ms := now.UnixMilli()
+func (l *limiter) Reserve(now time.Time, limits berth.Limits, ask gateway.Tokens, standing *gateway.Standing) (gateway.Reservation, *gateway.Refusal) {
+	within := amountsOf(limits)
 	split := limits.PTU.ThinkingTPM > 0
 	l.booked.Do(func() { l.bookLast(split) })
-	if have := l.limits.Load(); have == nil || *have != limits {
-		l.turnstile.SetLimits(ms, amountsOf(limits))
-		kept := limits // its own copy, so that calls allocate nothing
-		l.limits.Store(&kept)
-	}
-	held, why, ok := l.turnstile.Reserve(ms, amounts(ask, split))
+	var levels limit.Levels
+	held, why, ok := l.turnstile.Reserve(l.at(now), &within, amounts(ask, split), &levels)
+	*standing = standingOf(&levels)
 	if ok {
-		return &reservation{turnstile: l.turnstile, held: held, split: split}, nil
+		return &reservation{limiter: l, held: held, split: split}, nil
 	}
 	refusal := &gateway.Refusal{Dimension: dimensionNames[why.Dimension], Limit: why.Limit, Used: why.Used, Asked: why.Asked}
 	if why.Possible {
@@ -65,21 +72,38 @@ func (l *limiter) Reserve(now time.Time, limits berth.Limits, ask gateway.Tokens
 	return nil, refusal
 }
 
+// Standing implements gateway.Limiter.
+func (l *limiter) Standing(now time.Time) gateway.Standing {
+	levels := l.turnstile.Levels(l.at(now))
+	return standingOf(&levels)
+}
+
+func standingOf(levels *limit.Levels) gateway.Standing {
+	level := func(d limit.Dimension) gateway.Level {
+		l := levels[d]
+		return gateway.Level{Limit: l.Limit, Used: l.Used, Reset: time.Duration(l.ResetMS) * time.Millisecond}
+	}
+	return gateway.Standing{
+		Requests: level(limit.Requests), Tokens: level(limit.Tokens),
+		Input: level(limit.Input), Output: level(limit.Output), Thinking: level(limit.Thinking),
+	}
+}
+
 // dimensionNames are the words of the sentence that a refused caller reads.
 var dimensionNames = map[limit.Dimension]string{
-	limit.Requests: gateway.DimensionRequests, limit.Tokens: "tokens",
-	limit.Input: "input tokens", limit.Output: "output tokens", limit.Thinking: "thinking tokens",
+	limit.Requests: gateway.DimensionRequests, limit.Tokens: gateway.DimensionTokens,
+	limit.Input: gateway.DimensionInput, limit.Output: "output tokens", limit.Thinking: "thinking tokens",
 }
 
 type reservation struct {
-	turnstile *limit.Limiter
-	held      limit.Reservation
-	split     bool
+	limiter *limiter
+	held    limit.Reservation
+	split   bool
 }
 
 // Settle implements gateway.Reservation.
 func (r *reservation) Settle(now time.Time, used gateway.Tokens) {
-	r.turnstile.Settle(r.held, now.UnixMilli(), amounts(used, r.split))
+	r.limiter.turnstile.Settle(r.held, r.limiter.at(now), amounts(used, r.split))
 }
 
 func amountsOf(l berth.Limits) limit.Amounts {
@@ -93,7 +117,7 @@ func amountsOf(l berth.Limits) limit.Amounts {
 func amounts(t gateway.Tokens, split bool) limit.Amounts {
 	a := limit.Amounts{limit.Requests: t.Requests, limit.Tokens: t.Input + t.Output, limit.Input: t.Input, limit.Output: t.Output}
 	if split {
-		a[limit.Output], a[limit.Thinking] = t.Output-t.Thinking, t.Thinking
+		a[limit.Output], a[limit.Thinking] = t.Content, t.Thinking
 	}
 	return a
 }

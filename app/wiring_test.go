@@ -54,7 +54,7 @@ func TestMemoryIsReadInKiB(t *testing.T) {
 func TestTheLimiterSpeaksTheGatewaysWords(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)
-	call := gateway.Tokens{Requests: 1, Input: 100, Output: 50, Thinking: 20}
+	call := gateway.Tokens{Requests: 1, Input: 100, Output: 50, Thinking: 20, Content: 30}
 	ptu := func(in, out, thinking int64) berth.Limits {
 		return berth.Limits{IsMetered: true, PTU: berth.PTUCapacity{InputTPM: in, OutputTPM: out, ThinkingTPM: thinking}}
 	}
@@ -72,11 +72,11 @@ func TestTheLimiterSpeaksTheGatewaysWords(t *testing.T) {
 		"what fits":         {ptu(200, 60, 40), gateway.Refusal{}},
 	} {
 		l := new(lastMinute).newLimiter("dep")
-		if _, refusal := l.Reserve(now, c.limits, call); refusal != nil {
+		if _, refusal := l.Reserve(now, c.limits, call, new(gateway.Standing)); refusal != nil {
 			t.Errorf("%s: the first call: %+v", name, refusal)
 			continue
 		}
-		_, refusal := l.Reserve(now, c.limits, call)
+		_, refusal := l.Reserve(now, c.limits, call, new(gateway.Standing))
 		if c.refused == (gateway.Refusal{}) {
 			if refusal != nil {
 				t.Errorf("%s: %+v", name, refusal)
@@ -93,7 +93,7 @@ func TestTheLimiterSpeaksTheGatewaysWords(t *testing.T) {
 			t.Errorf("%s: %+v after %s", name, refusal, wait)
 		}
 		// conformance 144: after that wait it passes.
-		if _, again := l.Reserve(now.Add(wait), c.limits, call); again != nil {
+		if _, again := l.Reserve(now.Add(wait), c.limits, call, new(gateway.Standing)); again != nil {
 			t.Errorf("%s: after %s: %+v", name, wait, again)
 		}
 	}
@@ -104,24 +104,24 @@ func TestTheLimiterFollowsSettlementsAndChanges(t *testing.T) {
 	now := time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)
 	l := new(lastMinute).newLimiter("dep")
 	limits := berth.Limits{Tokens: 100}
-	if _, refusal := l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 101}); refusal == nil || refusal.RetryAfter != 0 {
+	if _, refusal := l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 101}, new(gateway.Standing)); refusal == nil || refusal.RetryAfter != 0 {
 		t.Errorf("a call that never fits: %+v", refusal)
 	}
-	held, refusal := l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 90})
+	held, refusal := l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 90}, new(gateway.Standing))
 	if refusal != nil {
 		t.Fatalf("got %+v", refusal)
 	}
 	held.Settle(now, gateway.Tokens{Requests: 1, Output: 10})
-	erased, refusal := l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 90})
+	erased, refusal := l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 90}, new(gateway.Standing))
 	if refusal != nil {
 		t.Fatalf("after the settlement: %+v", refusal)
 	}
 	erased.Settle(now, gateway.Tokens{})
 	limits.Tokens = 20
-	if _, refusal = l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 11}); refusal == nil || refusal.Used != 10 || refusal.Limit != 20 {
+	if _, refusal = l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 11}, new(gateway.Standing)); refusal == nil || refusal.Used != 10 || refusal.Limit != 20 {
 		t.Errorf("a lower limit holds from the next call: %+v", refusal)
 	}
-	if _, refusal = l.Reserve(now, berth.Limits{}, gateway.Tokens{Requests: 1, Output: 1000}); refusal != nil {
+	if _, refusal = l.Reserve(now, berth.Limits{}, gateway.Tokens{Requests: 1, Output: 1000}, new(gateway.Standing)); refusal != nil {
 		t.Errorf("no limit any more: %+v", refusal)
 	}
 }

@@ -78,6 +78,14 @@ const (
 	usageAlong = `{"include_usage":true,"continuous_usage_stats":true}`
 )
 
+// withBudget adds a bound of the thinking by the engine's name for it.
+func withBudget(fields []berth.Field, name string, tokens int64) []berth.Field {
+	if tokens <= 0 {
+		return fields
+	}
+	return append(fields, berth.Field{Name: name, Value: strconv.AppendInt(nil, tokens, 10)})
+}
+
 // withThinking adds the switch of chat templates, in the words of llama.cpp, vLLM and
 // SGLang, where thinking was decided.
 func withThinking(fields []berth.Field, thinking *bool) []berth.Field {

@@ -138,15 +138,15 @@ func TestCommandRefusesForGood(t *testing.T) {
 func TestFields(t *testing.T) {
 	t.Parallel()
 	drivers := Drivers(Config{})
-	full := berth.EngineCall{Model: "m", Adapter: 1, AdapterDigest: "sha256:bb", Workspace: "llm-w", Answers: 2, Greedy: true, Thinking: new(true), MaxTokens: 7, Stream: true, Class: berth.ClassShared}
+	full := berth.EngineCall{Model: "m", Adapter: 1, AdapterDigest: "sha256:bb", Workspace: "llm-w", Answers: 2, Greedy: true, Thinking: new(true), ThinkingBudget: 5, MaxTokens: 7, Stream: true, Class: berth.ClassShared}
 	plain := berth.EngineCall{Model: "m", Adapter: -1, Workspace: "llm-w", Answers: 1, Greedy: true, Class: berth.ClassDedicated}
 	for name, want := range map[string][2]string{
 		"llamacpp": {
-			`{"cache_prompt":false,"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"m","stream":true,"stream_options":{"include_usage":true},"timings_per_token":true}`,
+			`{"cache_prompt":false,"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"m","stream":true,"stream_options":{"include_usage":true},"thinking_budget_tokens":5,"timings_per_token":true}`,
 			`{"cache_prompt":true,"lora":[{"id":0,"scale":0}],"model":"m"}`,
 		},
 		"vllm": {
-			`{"cache_salt":"llm-w","chat_template_kwargs":{"enable_thinking":true},"max_tokens":7,"model":"berth-adapter-bb","priority":1,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"temperature":1,"top_k":1}`,
+			`{"cache_salt":"llm-w","chat_template_kwargs":{"enable_thinking":true},"max_tokens":7,"model":"berth-adapter-bb","priority":1,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"temperature":1,"thinking_token_budget":5,"top_k":1}`,
 			`{"model":"m","priority":0}`,
 		},
 		"endpoint": {
@@ -154,7 +154,7 @@ func TestFields(t *testing.T) {
 			`{"model":"m"}`,
 		},
 		"fake": {
-			`{"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"berth-adapter-bb","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}`,
+			`{"chat_template_kwargs":{"enable_thinking":true},"lora":[{"id":1,"scale":1}],"max_tokens":7,"model":"berth-adapter-bb","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"thinking_budget_tokens":5}`,
 			`{"lora":[{"id":0,"scale":0}],"model":"m"}`,
 		},
 	} {

@@ -30,10 +30,11 @@ func NewFake(c FakeConfig) Driver { return fake{c} }
 
 func (fake) Traits() berth.EngineTraits {
 	return berth.EngineTraits{
-		Name:          berth.EngineFake,
-		MixedAdapters: true, // it plays any adapter in any call, also without having its file
-		Adapters:      true,
-		LoadsAdapters: true,
+		Name:            berth.EngineFake,
+		MixedAdapters:   true, // it plays any adapter in any call, also without having its file
+		Adapters:        true,
+		LoadsAdapters:   true,
+		ThinkingBudgets: true,
 		// It answers without having read anything, so nothing has to be handed over.
 		SeparatesRoles: true,
 		OverheadBytes:  32 << 20, // a Go program with little to do
@@ -94,7 +95,8 @@ func (fake) Fields(c berth.EngineCall) []berth.Field {
 	if c.AdapterDigest != "" {
 		c.Model = adapterName(c.AdapterDigest)
 	}
-	return append(withThinking(openAIFields(c, usageAlong), c.Thinking), loraField(c.Adapter))
+	fields := withThinking(openAIFields(c, usageAlong), c.Thinking)
+	return append(withBudget(fields, "thinking_budget_tokens", c.ThinkingBudget), loraField(c.Adapter))
 }
 
 func (fake) Refuses(berth.EngineCall, []berth.Field) string { return "" }

@@ -30,6 +30,8 @@ func (llamaCpp) Traits() berth.EngineTraits {
 		Name:          berth.EngineLlamaCpp,
 		MixedAdapters: false, // it finishes one set of adapters before it starts another
 		Adapters:      true,
+		// Seen: the end of thinking is forced after the budget, in the same answer.
+		ThinkingBudgets: true,
 		// Measured with the installed engine and Abacus, after 30 calls on 4 slots of
 		// 32,768 tokens: 174 MiB resident, of which 128 MiB are context and 2 MiB weights;
 		// two adapters of rank 8 add 3 MiB. Models with large vocabularies need more: a
@@ -128,7 +130,7 @@ func (llamaCpp) Fields(c berth.EngineCall) []berth.Field {
 	case c.Operation == berth.OperationEmbedding:
 		return fields
 	case templated(c):
-		fields = withThinking(fields, c.Thinking)
+		fields = withBudget(withThinking(fields, c.Thinking), "thinking_budget_tokens", c.ThinkingBudget)
 	}
 	// A slot that still has a prompt's beginning skips it and says so. Where workspaces
 	// share an engine, that would tell one what another asked.

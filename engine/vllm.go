@@ -47,6 +47,9 @@ func (d vllm) Traits() berth.EngineTraits {
 		MixNeedsAccelerator: true,
 		Adapters:            true,
 		LoadsAdapters:       true,
+		// Where it knows how the model writes its thinking (--reasoning-parser); else it
+		// refuses the call and says so.
+		ThinkingBudgets: true,
 		// Its four processes on a CPU, without weights and context: 2,130 MiB of their own
 		// after some calls to Abacus.
 		OverheadBytes: vllmOverheadBytes,
@@ -245,6 +248,7 @@ func (vllm) Fields(c berth.EngineCall) []berth.Field {
 		// drawn from the first choice alone.
 		fields = append(fields, berth.Field{Name: "temperature", Value: []byte("1")}, berth.Field{Name: "top_k", Value: []byte("1")})
 	}
+	fields = withBudget(fields, "thinking_token_budget", c.ThinkingBudget)
 	return fields
 }
 

@@ -34,6 +34,9 @@ func (s Script) answer(r request) (answer, error) {
 	}
 	thought, reply := s.say(r)
 	a.thinking, a.content = pieces(thought), pieces(cutAtStop(reply, r.Stop))
+	if b := r.ThinkingBudget; b != nil && *b >= 0 && *b < len(a.thinking) {
+		a.thinking = a.thinking[:*b]
+	}
 	if limit >= 0 && limit < a.outputTokens() {
 		a.finish = "length"
 		a.thinking = a.thinking[:min(limit, len(a.thinking))]

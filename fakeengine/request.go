@@ -28,6 +28,8 @@ type request struct {
 	NPredict            *int  `json:"n_predict"` // llama.cpp's own name, which wins there and here
 	Stop                texts `json:"stop"`
 
+	ThinkingBudget *int `json:"thinking_budget_tokens"` // llama.cpp's; nil or negative: no bound
+
 	Dimensions     int    `json:"dimensions"`
 	EncodingFormat string `json:"encoding_format"`
 

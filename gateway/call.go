@@ -26,6 +26,7 @@ type call struct {
 	class       berth.Class // reserve
 	asked       Tokens
 	reservation Reservation
+	standing    Standing      // of the limits, after the reservation
 	patience    time.Duration // forward: how long it waits for its turn, at most
 	arrived     time.Time     // when it began to
 	place       *turnPlace    // its turn, in a pool
@@ -77,7 +78,12 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 	if c.patience, err = patienceOf(r.Header, g.bounds, answer); err != nil {
 		return err
 	}
-	if err = g.reserve(c); err != nil {
+	if err = c.request.checkBudget(g.engine(c.route.Targets[0].Engine).Traits()); err != nil {
+		return err
+	}
+	err = g.reserve(r.Context(), c)
+	c.standing.header(out.header())
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -133,17 +139,6 @@ func (g *Gateway) depart(c *call) {
 	if c.inside {
 		g.doors.leave()
 	}
-}
-
-// reserve admits the call as limit.go says. Without limits it costs nothing.
-func (g *Gateway) reserve(c *call) (err error) {
-	c.class = classOf(c.route.Plan)
-	if c.live.limiter == nil || !limited(c.route.Limits) {
-		return nil
-	}
-	c.asked = c.request.ask(&c.live.past)
-	c.class, c.reservation, err = reserve(g.now(), c.live.limiter, c.route, c.asked)
-	return err
 }
 
 // freeBody gives the request's body back; what was read from it must not be used

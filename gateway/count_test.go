@@ -145,4 +145,6 @@ func TestACountThatFailsSaysWhy(t *testing.T) {
 // mute is an engine that cannot count.
 type mute struct{ llama }
 
+func (mute) Traits() berth.EngineTraits { return berth.EngineTraits{} }
+
 func (mute) Count(berth.EngineCall) (berth.EngineCount, bool) { return berth.EngineCount{}, false }

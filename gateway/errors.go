@@ -156,6 +156,7 @@ func (f *failure) header(h http.Header) {
 	case f.retryAfter > 0:
 		seconds := (f.retryAfter + time.Second - 1) / time.Second
 		h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+		h.Set("Retry-After-Ms", strconv.FormatInt(int64((f.retryAfter+time.Millisecond-1)/time.Millisecond), 10))
 	}
 }
 

@@ -24,6 +24,9 @@ func (llama) Fields(c berth.EngineCall) []berth.Field {
 	if c.Thinking != nil {
 		list = append(list, rawField("chat_template_kwargs", map[string]any{"enable_thinking": *c.Thinking}))
 	}
+	if c.ThinkingBudget > 0 {
+		list = append(list, rawField("thinking_budget_tokens", c.ThinkingBudget))
+	}
 	if c.MaxTokens > 0 {
 		list = append(list, rawField("max_tokens", c.MaxTokens))
 	}
@@ -33,6 +36,8 @@ func (llama) Fields(c berth.EngineCall) []berth.Field {
 	}
 	return list
 }
+
+func (llama) Traits() berth.EngineTraits { return berth.EngineTraits{ThinkingBudgets: true} }
 
 func (l llama) Count(c berth.EngineCall) (berth.EngineCount, bool) {
 	return berth.EngineCount{Path: "/v1/chat/completions/input_tokens", Fields: l.Fields(c), Member: "input_tokens"}, true
@@ -176,7 +181,9 @@ type fixedLimiter struct {
 	settled []Tokens
 }
 
-func (l *fixedLimiter) Reserve(_ time.Time, _ berth.Limits, ask Tokens) (Reservation, *Refusal) {
+func (*fixedLimiter) Standing(time.Time) Standing { return Standing{} }
+
+func (l *fixedLimiter) Reserve(_ time.Time, _ berth.Limits, ask Tokens, _ *Standing) (Reservation, *Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = append(l.asked, ask)

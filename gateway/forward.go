@@ -34,7 +34,7 @@ func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Respo
 		g.judge(c, err)
 		if err == nil {
 			c.freeBody()
-			c.usage = estimate(&c.request.prompt)
+			c.usage = estimate(&c.request)
 			return response, nil
 		}
 		c.leave()

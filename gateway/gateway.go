@@ -17,6 +17,8 @@ import (
 // can, on the way.
 type Dialect interface {
 	Fields(berth.EngineCall) []berth.Field
+	// Traits says what the engine can do.
+	Traits() berth.EngineTraits
 	// Count says how to ask for the exact number of tokens of a call's prompt; false
 	// where the engine cannot tell.
 	Count(berth.EngineCall) (berth.EngineCount, bool)

@@ -57,6 +57,7 @@ type plan struct {
 	targets []berth.Target      // further targets
 	route   func(*berth.Route)
 	limiter *fixedLimiter
+	limits  Limiter // instead of limiter
 	bounds  Bounds
 	meter   *memoryMeter
 	dialect Dialect
@@ -91,6 +92,9 @@ func open(t testing.TB, p plan) *house {
 	}
 	if p.limiter != nil {
 		options.Limits = func(string) Limiter { return p.limiter }
+	}
+	if p.limits != nil {
+		options.Limits = func(string) Limiter { return p.limits }
 	}
 	h.Gateway = New(options)
 	h.Swap(snapshotOf(h.route))

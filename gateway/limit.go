@@ -1,6 +1,10 @@
 package gateway
 
 import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -9,9 +13,37 @@ import (
 // Limiter holds the limits per minute of one deployment. It outlives snapshots and is
 // used by many calls at once.
 type Limiter interface {
-	// Reserve books what a call asks for, all of it or nothing. limits are those of the
-	// snapshot that the call was resolved from; they may differ from the last call's.
-	Reserve(now time.Time, limits berth.Limits, ask Tokens) (Reservation, *Refusal)
+	// Reserve books what a call asks for, all of it or nothing, and tells standing how far
+	// the limits are used then. limits are those of the snapshot that the call was resolved
+	// from; they may differ from the last call's.
+	Reserve(now time.Time, limits berth.Limits, ask Tokens, standing *Standing) (Reservation, *Refusal)
+	// Standing says how far limits are used.
+	Standing(now time.Time) Standing
+}
+
+// Standing is how far the limits of a deployment are used.
+type Standing struct{ Requests, Tokens, Input, Output, Thinking Level }
+
+// Level is how far one limit per minute is used; none when Limit is 0. Used may exceed
+// Limit where more was used than reserved, or after a reduction.
+type Level struct {
+	Limit, Used int64
+	Reset       time.Duration // until nothing of it is used, if nothing else comes
+}
+
+// remaining is never negative.
+func (l Level) remaining() int64 { return max(0, l.Limit-l.Used) }
+
+// tokens is the level of all limited tokens together: of the limit on tokens, else of the
+// reserved dimensions, added up.
+func (s *Standing) tokens() (limit, remaining int64, reset time.Duration) {
+	if s.Tokens.Limit > 0 {
+		return s.Tokens.Limit, s.Tokens.remaining(), s.Tokens.Reset
+	}
+	for _, l := range []*Level{&s.Input, &s.Output, &s.Thinking} {
+		limit, remaining, reset = limit+l.Limit, remaining+l.remaining(), max(reset, l.Reset)
+	}
+	return limit, remaining, reset
 }
 
 // Reservation is what an admitted call holds until it is settled, exactly once.
@@ -26,10 +58,32 @@ type Tokens struct {
 	Input    int64 // when asking: an upper bound
 	Output   int64 // of all answers, thinking included
 	Thinking int64 // the part of Output that is thinking; when asking: at most
+	Content  int64 // the part that is not; when asking: at most
 }
 
-// DimensionRequests is the Refusal.Dimension of limits that count calls.
-const DimensionRequests = "requests"
+// within moves what was used to the part of the output that asked has room in: where the
+// whole is within what was asked, so is each part. The marks between thinking and content
+// belong to either.
+func (t Tokens) within(asked Tokens) Tokens {
+	switch {
+	case t.Output > asked.Output:
+	case t.Content > asked.Content:
+		t.Content = asked.Content
+		t.Thinking = t.Output - t.Content
+	case t.Thinking > asked.Thinking:
+		t.Thinking = asked.Thinking
+		t.Content = t.Output - t.Thinking
+	}
+	return t
+}
+
+// The words for Refusal.Dimension that matter here: of limits that count calls, and of
+// those in which the input counts.
+const (
+	DimensionRequests = "requests"
+	DimensionTokens   = "tokens"
+	DimensionInput    = "input tokens"
+)
 
 // Refusal says why a call does not fit.
 type Refusal struct {
@@ -45,27 +99,59 @@ type unlimited struct{}
 
 func (unlimited) Settle(time.Time, Tokens) {}
 
-// What the input of a call is bounded by before it is counted: a token is at least a
-// byte of text, and templates add a few per message and per call.
-const (
-	templateTokensPerMessage = 16
-	templateTokensPerCall    = 64
-)
-
-// reserve admits a call within the limits of its deployment and returns on whose
-// promise. A ptu call beyond its reservation is served as overflow where the
-// deployment says so (api.md 6.3).
-func reserve(now time.Time, l Limiter, route *berth.Route, ask Tokens) (berth.Class, Reservation, error) {
-	class := classOf(route.Plan)
-	reservation, refusal := l.Reserve(now, route.Limits, ask)
-	switch {
-	case refusal == nil:
-		return class, reservation, nil
-	case refusal.Dimension != DimensionRequests && route.Plan == berth.PlanPTU && route.Limits.Overflow == berth.OverflowEnable:
-		return berth.ClassOverflow, unlimited{}, nil
+// reserve admits the call within the limits of its deployment and finds on whose promise.
+// The input counts as its upper bound first, which costs nothing, and is counted exactly
+// only where that does not fit (design 7). A ptu call beyond its reservation, or with a
+// longer input than reservations serve, is overflow where the deployment says so
+// (api.md 6.3). A deployment without limits costs nothing here.
+func (g *Gateway) reserve(ctx context.Context, c *call) error {
+	c.class = classOf(c.route.Plan)
+	if c.live.limiter == nil || !limited(c.route.Limits) {
+		return nil
 	}
-	return class, unlimited{}, refused(refusal)
+	input, exact := int64(0), true // where tokens do not count
+	if limitsTokens(c.route.Limits) {
+		input, exact = g.boundInput(ctx, c), false
+	}
+	for {
+		refusal := g.reserveInput(c, input)
+		switch {
+		case refusal == nil:
+			return nil
+		case !exact && refusal.ofInput():
+			var err error
+			if input, err = g.countCall(ctx, c.asking(c.request)); err == nil {
+				exact = true
+				continue
+			}
+			if !errors.Is(err, errNoCount) && (refusal.RetryAfter <= 0 || failureOf(err).status < http.StatusTooManyRequests) {
+				return err // the bound alone refuses nobody for good
+			}
+		}
+		if c.route.Limits.Overflow == berth.OverflowEnable && c.route.Plan == berth.PlanPTU && refusal.Dimension != DimensionRequests {
+			c.class = berth.ClassOverflow
+			return nil
+		}
+		return refused(refusal)
+	}
 }
+
+// reserveInput tries to reserve for the call with so many tokens of input.
+func (g *Gateway) reserveInput(c *call, input int64) *Refusal {
+	c.asked = c.request.ask(input, &c.live.past)
+	reservation, refusal := c.live.limiter.Reserve(g.now(), c.route.Limits, c.asked, &c.standing)
+	if refusal == nil {
+		c.reservation = reservation
+	}
+	return refusal
+}
+
+// ofInput reports whether a smaller input would help.
+func (r *Refusal) ofInput() bool {
+	return r.Dimension == DimensionTokens || r.Dimension == DimensionInput
+}
+
+func limitsTokens(l berth.Limits) bool { return l.Tokens > 0 || l.IsMetered }
 
 func limited(l berth.Limits) bool { return l.Requests > 0 || l.Tokens > 0 || l.IsMetered }
 
@@ -82,8 +168,8 @@ func classOf(p berth.Plan) berth.Class {
 // refused tells the caller what is exceeded, by how much, and when to come again.
 func refused(r *Refusal) *failure {
 	if r.RetryAfter <= 0 {
-		return invalid("The call asks for %d %s; the limit of this deployment is %d per minute, so it can never pass. Ask for less, or raise the limit.",
-			r.Asked, r.Dimension, r.Limit).finally()
+		return invalid("The call asks for %d %s; the limit of this deployment is %d per minute (%d used or reserved now), so it can never pass. Ask for less, or raise the limit.",
+			r.Asked, r.Dimension, r.Limit, r.Used).finally()
 	}
 	row := problemQuota
 	if r.Dimension == DimensionRequests {
@@ -91,4 +177,20 @@ func refused(r *Refusal) *failure {
 	}
 	return fail(row).after(r.RetryAfter).say("%s The limit is %d %s per minute; %d are used or reserved, this call asks for %d.",
 		row.message, r.Limit, r.Dimension, r.Used, r.Asked)
+}
+
+// header tells clients how far the limits are used, in the words that OpenAI's
+// clients know. Of reserved throughput the dimensions are added up.
+func (s *Standing) header(h http.Header) {
+	put := func(of string, limit, remaining int64, reset time.Duration) {
+		if limit == 0 {
+			return
+		}
+		h["X-Ratelimit-Limit-"+of] = []string{strconv.FormatInt(limit, 10)}
+		h["X-Ratelimit-Remaining-"+of] = []string{strconv.FormatInt(remaining, 10)}
+		h["X-Ratelimit-Reset-"+of] = []string{reset.String()}
+	}
+	put("Requests", s.Requests.Limit, s.Requests.remaining(), s.Requests.Reset)
+	limit, remaining, reset := s.tokens()
+	put("Tokens", limit, remaining, reset)
 }

@@ -1,9 +1,16 @@
 package gateway
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/fakeengine"
@@ -17,6 +24,8 @@ func ptu(strategy berth.OverflowStrategy) func(*berth.Route) {
 }
 
 func requestsPerMinute(r *berth.Route) { r.Limits.Requests = 10 }
+
+func tokensPerMinute(r *berth.Route) { r.Limits.Tokens = 1000 }
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
@@ -97,12 +106,12 @@ func TestSettlement(t *testing.T) {
 		body string
 		want Tokens // zero: erased
 	}{
-		"a good call":         {plan{}, chat("count to 3", `"max_tokens":100`), Tokens{1, 7, 3, 0}},
-		"a thinking call":     {plan{scripts: []fakeengine.Script{{Reasoning: "a b", Reply: "c"}}}, chat("x", `"enable_thinking":true`), Tokens{1, 5, 3, 2}},
+		"a good call":         {plan{}, chat("count to 3", `"max_tokens":100`), Tokens{1, 7, 3, 0, 3}},
+		"a thinking call":     {plan{scripts: []fakeengine.Script{{Reasoning: "a b", Reply: "c"}}}, chat("x", `"enable_thinking":true`), Tokens{1, 5, 3, 2, 1}},
 		"an engine's 500":     {plan{scripts: fault(fakeengine.Fault{Kind: fakeengine.FaultError500})}, chat("x"), Tokens{}},
 		"no engine":           {plan{route: func(r *berth.Route) { r.Targets[0] = deadTarget("rep_dead") }}, chat("x"), Tokens{}},
 		"a full journal":      {plan{meter: &memoryMeter{full: true}}, chat("x"), Tokens{}},
-		"nobody knows better": {plan{scripts: fault(fakeengine.Fault{Kind: fakeengine.FaultNoUsage})}, chat("1234", `"max_tokens":9`), Tokens{1, 84, 9, 0}},
+		"nobody knows better": {plan{scripts: fault(fakeengine.Fault{Kind: fakeengine.FaultNoUsage}), route: tokensPerMinute}, chat("1234", `"max_tokens":9`), Tokens{1, 4 + 7 + 12, 9, 0, 9}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,6 +132,187 @@ func TestSettlement(t *testing.T) {
 			}
 		})
 	}
+}
+
+// byInput is a limiter that has room for so much input.
+type byInput struct {
+	fixedLimiter
+	room  int64
+	never bool // what does not fit never will
+}
+
+func (l *byInput) Reserve(now time.Time, limits berth.Limits, ask Tokens, standing *Standing) (Reservation, *Refusal) {
+	held, _ := l.fixedLimiter.Reserve(now, limits, ask, standing)
+	*standing = Standing{Tokens: Level{Limit: 1000, Used: 1000 - l.room, Reset: 90 * time.Second}}
+	if ask.Input <= l.room {
+		return held, nil
+	}
+	refusal := &Refusal{Dimension: DimensionTokens, Limit: 1000, Used: 1000 - l.room, Asked: ask.Input, RetryAfter: 1500 * time.Millisecond}
+	if l.never {
+		refusal.RetryAfter = 0
+	}
+	return nil, refusal
+}
+
+// The bound alone refuses nobody: where it does not fit, and only there, the input is
+// counted. The prompt here is 5 tokens, and 20 by its bound.
+func TestInputIsCountedWhereItsBoundDoesNotFit(t *testing.T) {
+	t.Parallel()
+	const bound, exact = 20, 5
+	for name, c := range map[string]struct {
+		room    int64
+		never   bool
+		dialect Dialect
+		asked   []int64
+		status  int
+	}{
+		"far from the limit":      {room: bound, asked: []int64{bound}, status: 200},
+		"near":                    {room: bound - 1, asked: []int64{bound, exact}, status: 200},
+		"at it":                   {room: exact, asked: []int64{bound, exact}, status: 200},
+		"beyond":                  {room: exact - 1, asked: []int64{bound, exact}, status: 429},
+		"for ever":                {room: exact - 1, never: true, asked: []int64{bound, exact}, status: 400},
+		"an engine without":       {room: 1153, dialect: mute{}, asked: []int64{1 + 1024 + 128}, status: 200},
+		"an engine without, near": {room: 1152, dialect: mute{}, asked: []int64{1153}, status: 429},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := &byInput{room: c.room, never: c.never}
+			h := open(t, plan{limiter: &l.fixedLimiter, limits: l, route: tokensPerMinute, dialect: c.dialect})
+			for range 2 { // the second call finds all counts known
+				l.asked = nil
+				got := h.post(t, chatPath, chat("1"))
+				var asked []int64
+				for _, a := range l.asked {
+					asked = append(asked, a.Input)
+				}
+				if got.status != c.status || !slices.Equal(asked, c.asked) {
+					t.Errorf("status %d after asking for %v; want %d, %v: %s", got.status, asked, c.status, c.asked, got.body)
+				}
+				wait, final := got.header.Get("Retry-After-Ms"), got.header.Get("X-Should-Retry")
+				if (wait == "1500") != (c.status == 429) || (final == "false") != (c.status == 400) {
+					t.Errorf("wait %q, final %q", wait, final)
+				}
+				if left, reset := got.header.Get("X-Ratelimit-Remaining-Tokens"), got.header.Get("X-Ratelimit-Reset-Tokens"); left != strconv.FormatInt(c.room, 10) || reset != "1m30s" {
+					t.Errorf("the headers say %s tokens and %s", left, reset)
+				}
+			}
+		})
+	}
+}
+
+// A count that fails refuses only what the bound refuses for a while, and with its wait;
+// else the caller is told of the count.
+func TestACountThatFailsNearTheLimit(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		engine int // status of a count
+		never  bool
+		status int
+	}{
+		"for a while":            {500, false, 429},
+		"for ever, by the bound": {500, true, 500},
+		"the engine refuses it":  {400, false, 400},
+	} {
+		l := &byInput{room: 3, never: c.never}
+		h := open(t, plan{limiter: &l.fixedLimiter, limits: l, route: tokensPerMinute, engine: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.engine)
+			_, _ = w.Write([]byte(`{"error":{"message":"no such role"}}`))
+		})})
+		if got := h.post(t, chatPath, chat("1")); got.status != c.status {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+}
+
+// What is measured of a template makes the bound an upper one, for prompts of any kind.
+func TestTheBoundIsOne(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		rule := fakeengine.PromptRule{PerCall: rapid.IntRange(0, 300).Draw(rt, "call"), PerMessage: rapid.IntRange(0, 50).Draw(rt, "message"), PerWord: 1}
+		h := open(t, plan{scripts: []fakeengine.Script{{PromptTokens: &rule}}, route: tokensPerMinute})
+		defer h.Close()
+		var messages []map[string]string
+		for range rapid.IntRange(0, 5).Draw(rt, "messages") {
+			messages = append(messages, map[string]string{
+				"role": rapid.SampledFrom([]string{"system", "assistant", "user"}).Draw(rt, "role"), "content": rapid.StringMatching(`([a-zé字] ){0,9}`).Draw(rt, "text"),
+			})
+		}
+		messages = append(messages, map[string]string{"role": "user", "content": "a"})
+		list, _ := json.Marshal(messages)
+		c := h.parsed(t, fmt.Sprintf(`{"model":%q,"messages":%s}`, deployed, list))
+		exact, err := h.countCall(t.Context(), c)
+		if bound := h.boundInput(t.Context(), c); err != nil || bound < exact {
+			rt.Errorf("bound %d, exact %d, %v", bound, exact, err)
+		}
+	})
+}
+
+// conformance 97
+// A budget ends the thinking and not the answer, plain and streamed, in every dialect, and
+// the usage adds up. An engine that cannot do it is not asked.
+func TestThinkingBudget(t *testing.T) {
+	t.Parallel()
+	scripts := []fakeengine.Script{{Reasoning: "a b c d e", Reply: "f g"}}
+	for name, s := range map[string]scenario{
+		"OpenAI": {
+			plan: plan{scripts: scripts}, path: chatPath, body: chat("x", `"enable_thinking":true`, `"thinking_budget":2`), status: 200,
+			want: map[string]any{
+				"choices.0.message.reasoning_content": "a b", "choices.0.message.content": "f g", "choices.0.finish_reason": "stop",
+				"usage.completion_tokens": 4.0, "usage.completion_tokens_details.reasoning_tokens": 2.0,
+			},
+			record: ended(berth.EndStop, 200, tokens(5, 4, 2)),
+		},
+		"OpenAI, two answers, streamed": {
+			plan: plan{scripts: scripts}, path: chatPath, body: chat("x", `"enable_thinking":true`, `"thinking_budget":2`, `"n":2`, `"stream":true`), status: 200,
+			lacks: []string{`"reasoning_content":" c"`}, record: ended(berth.EndStop, 200, tokens(5, 8, 4)),
+		},
+		"native": {
+			plan: plan{scripts: scripts}, path: nativePath, body: generation("x", `"enable_thinking":true`, `"thinking_budget":3`, `"max_tokens":1`, `"result_format":"message"`), status: 200,
+			want: map[string]any{
+				"output.choices.0.message.reasoning_content": "a b c", "output.choices.0.message.content": "f",
+				"output.choices.0.finish_reason": "length", "usage.output_tokens_details.reasoning_tokens": 3.0,
+			},
+			record: ended(berth.EndLength, 200, tokens(5, 4, 3)),
+		},
+		"without thinking it bounds nothing": {
+			plan: plan{scripts: scripts}, path: chatPath, body: chat("x", `"enable_thinking":false`, `"thinking_budget":1`), status: 200,
+			want: map[string]any{"choices.0.message.content": "f g"}, record: ended(berth.EndStop, 200, tokens(5, 2, 0)),
+		},
+		"an engine that cannot": {
+			plan: plan{scripts: scripts, dialect: mute{}}, path: chatPath, body: chat("x", `"enable_thinking":true`, `"thinking_budget":2`), status: 400, unasked: true,
+			holds: []string{"The parameter thinking_budget (thinking.budget_tokens) is not supported"}, record: ended(berth.EndRefused, 400),
+		},
+		"zero": {
+			plan: plan{scripts: scripts}, path: nativePath, body: generation("x", `"enable_thinking":true`, `"thinking_budget":0`), status: 400, unasked: true,
+			want:   map[string]any{"message": "The thinking_budget parameter must be a positive integer and not greater than 2147483647"},
+			record: ended(berth.EndRefused, 400),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.run(t)
+		})
+	}
+}
+
+// What was used within a reservation stays within each part of it, wherever the marks
+// between thinking and content were counted.
+func TestUsedTokensStayWithinTheirParts(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.Int64Range(0, 20)
+		asked := Tokens{Content: part.Draw(t, "content"), Thinking: part.Draw(t, "thinking")}
+		asked.Output = asked.Content + asked.Thinking
+		used := Tokens{Content: part.Draw(t, "content"), Thinking: part.Draw(t, "thinking")}
+		used.Output = used.Content + used.Thinking
+		got := used.within(asked)
+		if got.Output != used.Output || got.Content+got.Thinking != used.Output {
+			t.Fatalf("%+v became %+v", used, got)
+		}
+		if used.Output <= asked.Output && (got.Content > asked.Content || got.Thinking > asked.Thinking) {
+			t.Fatalf("%+v is not within %+v", got, asked)
+		}
+	})
 }
 
 // A deployment without limits never meets its limiter.

@@ -14,6 +14,7 @@ type live struct {
 	limiter Limiter // nil: none
 	past    history
 	counts  counts
+	added   overheads
 	turn    atomic.Uint32 // where the next search for a target begins
 
 	mu      sync.Mutex

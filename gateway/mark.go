@@ -6,7 +6,7 @@ import berth "github.com/berthhq/berth"
 // record needs if the server ends before the call does.
 func (g *Gateway) mark(c *call) error {
 	c.mark.UsageRecord = c.about()
-	c.mark.InputTokens = estimate(&c.request.prompt).input
+	c.mark.InputTokens = estimate(&c.request).input
 	c.mark.Booked = c.booked(c.asked)
 	c.beat = g.meter.Beat()
 	return g.meter.Open(&c.mark)

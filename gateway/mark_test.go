@@ -49,7 +49,7 @@ func TestACallIsWrittenDownWhileItRuns(t *testing.T) {
 	}); open.UsageRecord != want || open.InputTokens == 0 {
 		t.Errorf("opened with %+v, want %+v", open.UsageRecord, want)
 	}
-	if open.Booked != berth.Booked(limits.asked[0]) || open.Booked.Output != 70 {
+	if open.Booked != bookedOf(limits.asked[0]) || open.Booked.Output != 70 {
 		t.Errorf("reserved %+v, marked %+v", limits.asked[0], open.Booked)
 	}
 	meter.mu.Lock()
@@ -62,7 +62,7 @@ func TestACallIsWrittenDownWhileItRuns(t *testing.T) {
 	if last := meter.progress[len(meter.progress)-1]; last.OutputTokens != 4 || last.InputTokens != 9 || last.Source != berth.SourceEngine {
 		t.Errorf("before the end: %+v", last)
 	}
-	if booked := meter.closed[0].Booked; booked != (berth.Booked{Requests: 1, Input: 9, Output: 4}) || booked != berth.Booked(limits.settled[0]) {
+	if booked := meter.closed[0].Booked; booked != (berth.Booked{Requests: 1, Input: 9, Output: 4}) || booked != bookedOf(limits.settled[0]) {
 		t.Errorf("settled %+v, marked %+v", limits.settled[0], booked)
 	}
 	if record.OutputTokens != 4 || record.Source != berth.SourceEngine || record.Nonce != "run_1" {
@@ -80,4 +80,8 @@ func TestAPlainAnswerIsWrittenDownBeforeItIsGiven(t *testing.T) {
 	if p := h.meter.progress; len(p) != 1 || p[0].Source != berth.SourceEngine || p[0].OutputTokens != record.OutputTokens || p[0].Billable {
 		t.Errorf("marked %+v, recorded %+v", p, record)
 	}
+}
+
+func bookedOf(t Tokens) berth.Booked {
+	return berth.Booked{Requests: t.Requests, Input: t.Input, Output: t.Output, Thinking: t.Thinking}
 }

@@ -4,9 +4,10 @@ import "bytes"
 
 // prompt is what a call gives the model to read.
 type prompt struct {
-	content value // as the engine takes it: messages, every content of them a string; a text; inputs
-	count   int64 // of messages, texts or inputs
-	bytes   int64 // of all texts, an upper bound of their tokens
+	content  value // as the engine takes it: messages, every content of them a string; a text; inputs
+	count    int64 // of messages, texts or inputs
+	bytes    int64 // of all texts
+	rendered int64 // of them, what is no text but JSON, which templates write anew
 }
 
 // readMessages checks the elements of a list of messages. Contents may be strings or lists of text
@@ -29,16 +30,17 @@ func readMessages(list value) (prompt, error) {
 	case r.parts:
 		p.content = joinParts(list)
 	}
-	p.bytes = r.bytes
+	p.bytes, p.rendered = r.bytes, r.rendered
 	return p, nil
 }
 
 // messageReader checks messages one after the other.
 type messageReader struct {
-	bytes   int64
-	user    bool // there is a message of a user
-	calling bool // a message with tool calls came before
-	parts   bool // some content is a list
+	bytes    int64
+	rendered int64 // of bytes, in members that are neither texts nor lists of them
+	user     bool  // there is a message of a user
+	calling  bool  // a message with tool calls came before
+	parts    bool  // some content is a list
 }
 
 func (r *messageReader) read(message value) error {
@@ -58,6 +60,9 @@ func (r *messageReader) read(message value) error {
 			calls = v
 		}
 		r.bytes += textBytes(v)
+		if !v.isString() && string(name) != "content" {
+			r.rendered += int64(len(v))
+		}
 	}
 	if err := r.role(role, calls); err != nil {
 		return err

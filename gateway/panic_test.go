@@ -13,6 +13,8 @@ type clumsy struct{ llama }
 
 func (clumsy) Fields(berth.EngineCall) []berth.Field { panic("of a programmer") }
 
+func (clumsy) Traits() berth.EngineTraits { return berth.EngineTraits{} }
+
 func (clumsy) Count(berth.EngineCall) (berth.EngineCount, bool) { panic("of a programmer") }
 
 // conformance 142

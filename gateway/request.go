@@ -156,23 +156,41 @@ func (r *request) checkFormat() error {
 }
 
 // ask is what the call reserves: bounds, except for an output that it does not declare.
-func (r *request) ask(past *history) Tokens {
+func (r *request) ask(input int64, past *history) Tokens {
 	output := r.declared
 	if output == 0 {
 		output = past.expect()
 	}
-	ask := Tokens{Requests: 1, Output: r.n * output}
 	if !r.operation.writes {
-		ask.Output = 0
+		output = 0
 	}
-	ask.Input = r.prompt.bytes + int64(len(r.tools)) + templateTokensPerMessage*r.prompt.count + templateTokensPerCall
+	content, thinking := output, int64(0)
 	if r.thinks() {
-		ask.Thinking = ask.Output
+		thinking = output
 		if r.budget > 0 {
-			ask.Thinking = min(ask.Thinking, r.n*r.budget)
+			thinking = min(thinking, r.budget)
+		}
+		if r.thinkingApart && r.maxTokens > 0 {
+			content = min(output, r.maxTokens)
 		}
 	}
-	return ask
+	return Tokens{Requests: 1, Input: input, Output: r.n * output, Thinking: r.n * thinking, Content: r.n * content}
+}
+
+// thinkingBudget is the most tokens of thinking in one answer; 0: no bound.
+func (r *request) thinkingBudget() int64 {
+	if !r.thinks() {
+		return 0
+	}
+	return r.budget
+}
+
+// checkBudget refuses a bound of the thinking that the engine would not keep to.
+func (r *request) checkBudget(engine berth.EngineTraits) error {
+	if r.thinkingBudget() == 0 || engine.ThinkingBudgets {
+		return nil
+	}
+	return invalid("The parameter thinking_budget (thinking.budget_tokens) is not supported by this deployment, whose engine cannot end the thinking of a call; leave it out and bound the whole answer with max_tokens.")
 }
 
 // engineCall says the call to a driver, for target.
@@ -180,7 +198,7 @@ func (r *request) engineCall(target berth.Target, workspace string, class berth.
 	return berth.EngineCall{
 		Operation: r.operation.name, Model: target.Model, Adapter: target.Adapter, Thinking: r.thinking,
 		AdapterDigest: target.AdapterDigest, Workspace: workspace,
-		MaxTokens: r.engineMax, Stream: r.engineStreams(), Class: class,
+		ThinkingBudget: r.thinkingBudget(), MaxTokens: r.engineMax, Stream: r.engineStreams(), Class: class,
 		Answers: r.n, Greedy: r.n > 1 && r.greedy(),
 	}
 }

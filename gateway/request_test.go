@@ -225,18 +225,20 @@ func TestAsk(t *testing.T) {
 		body    string
 		want    Tokens
 	}{
-		"undeclared":                      {openAI{}, chat("1234"), Tokens{1, 4 + 16 + 64, 256, 0}},
-		"declared, two answers":           {openAI{}, chat("1234", `"max_tokens":10,"n":2`), Tokens{1, 84, 20, 0}},
-		"OpenAI's limit counts thinking":  {openAI{}, chat("1234", `"max_tokens":10,"enable_thinking":true`), Tokens{1, 84, 10, 10}},
-		"the native one does not":         {native{}, generation("1234", `"max_tokens":10,"enable_thinking":true,"thinking_budget":5`), Tokens{1, 84, 15, 5}},
-		"the model's ceiling for thought": {native{}, generation("1234", `"max_tokens":10,"enable_thinking":true`), Tokens{1, 84, 4096, 4096}},
-		"tools are input":                 {openAI{}, chat("1234", `"tools":[{"a":1}]`), Tokens{1, 84 + 9, 256, 0}},
+		"undeclared":                       {openAI{}, chat("1234"), Tokens{1, 4 + 16 + 64, 256, 0, 256}},
+		"declared, two answers":            {openAI{}, chat("1234", `"max_tokens":10,"n":2`), Tokens{1, 84, 20, 0, 20}},
+		"OpenAI's limit counts thinking":   {openAI{}, chat("1234", `"max_tokens":10,"enable_thinking":true`), Tokens{1, 84, 10, 10, 10}},
+		"the native one does not":          {native{}, generation("1234", `"max_tokens":10,"enable_thinking":true,"thinking_budget":5`), Tokens{1, 84, 15, 5, 10}},
+		"the model's ceiling for thought":  {native{}, generation("1234", `"max_tokens":10,"enable_thinking":true`), Tokens{1, 84, 4096, 4096, 10}},
+		"tools are input":                  {openAI{}, chat("1234", `"tools":[{"a":1}]`), Tokens{1, 84 + 6*9 + 100, 256, 0, 256}},
+		"escapes may hide longer texts":    {openAI{}, chat("1\u095834"), Tokens{1, 3*6 + 80, 256, 0, 256}},
+		"texts that normalizing lengthens": {openAI{}, chat("\u0958"), Tokens{1, 3*3 + 80, 256, 0, 256}},
 	} {
 		r, f := parse(tc.dialect, tc.body, thinkingRoute())
 		if f != nil {
 			t.Fatal(f)
 		}
-		if got := r.ask(new(history)); got != tc.want {
+		if got := r.ask(r.bound(&overhead{call: 64, message: 16, tools: 100}), new(history)); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 	}

@@ -19,7 +19,7 @@ func (g *Gateway) settle(c *call, out *answer, err error) {
 	case record.Source == berth.SourceUnknown:
 		used = c.asked // nobody knows better
 	default:
-		used = c.usage.used()
+		used = c.usage.used().within(c.asked)
 		if (c.asked.Requests > 0 || c.route.PoolID != "") && c.request.operation.writes {
 			c.live.past.add(c.usage.output / c.request.n)
 		}

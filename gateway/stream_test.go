@@ -186,7 +186,7 @@ func TestCancelledClientCancelsTheEngine(t *testing.T) {
 			h.Close()
 			want := limits.asked[0] // nobody knows better
 			if tc.streams {
-				want = Tokens{Requests: 1, Input: 7, Output: 2}
+				want = Tokens{Requests: 1, Input: 7, Output: 2, Content: 2}
 			}
 			if len(limits.settled) != 1 || limits.settled[0] != want {
 				t.Errorf("settled %+v, want %+v", limits.settled, want)

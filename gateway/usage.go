@@ -9,6 +9,8 @@ const bytesPerToken = 4 // for counting without an engine (design 8)
 type usage struct {
 	input, cached, output, thinking int64
 
+	mostThinking int64 // by the call's budget; 0: no bound. The marks around it are none
+
 	answers  map[int64]int64 // output by index, where several answers are told of one by one
 	finals   int64           // output of those that were told of at the end
 	running  bool            // input and output are the engine's
@@ -18,8 +20,8 @@ type usage struct {
 }
 
 // estimate begins with the input as far as it is known without an engine.
-func estimate(p *prompt) usage {
-	return usage{input: (p.bytes + bytesPerToken - 1) / bytesPerToken}
+func estimate(r *request) usage {
+	return usage{input: (r.prompt.bytes + bytesPerToken - 1) / bytesPerToken, mostThinking: r.n * r.thinkingBudget()}
 }
 
 // observe takes in one chunk of a stream of n answers.
@@ -44,7 +46,15 @@ func (u *usage) observe(r *reply, n int64) {
 			u.finish = append(value(nil), p.finish...)
 		}
 	}
+	u.keepToBudget()
 	u.reported = u.reported || r.usage.known && u.finish != nil
+}
+
+// keepToBudget: engines count the marks around the thinking, too, which no budget is for.
+func (u *usage) keepToBudget() {
+	if u.mostThinking > 0 {
+		u.thinking = min(u.thinking, u.mostThinking)
+	}
 }
 
 // texts counts the parts that carry something generated: a token each, as far as can be
@@ -96,6 +106,7 @@ func (u *usage) take(f figures) {
 func (u *usage) whole(r *reply) {
 	if r.usage.known {
 		u.take(r.usage)
+		u.keepToBudget()
 		u.reported = true
 	}
 	for i := range r.parts {
@@ -119,7 +130,7 @@ func (u *usage) source() berth.Source {
 
 // used is what limits are corrected to.
 func (u *usage) used() Tokens {
-	return Tokens{Requests: 1, Input: u.input, Output: u.output, Thinking: u.thinking}
+	return Tokens{Requests: 1, Input: u.input, Output: u.output, Thinking: u.thinking, Content: u.output - u.thinking}
 }
 
 // end maps a finish reason.

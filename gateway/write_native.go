@@ -12,6 +12,8 @@ type nativeWriter struct {
 	cumulative bool // each event repeats all so far
 	answers    gathering
 	frames     int   // sent so far
+	seen       int64 // tokens of output, by the figures so far
+	content    bool  // the last part was of the content
 	cut        int64 // answers that reached max_tokens
 	body       []byte
 }
@@ -28,6 +30,7 @@ func (w *nativeWriter) event(dst []byte, r *reply, u *usage) []byte {
 			continue
 		}
 		a.add(p)
+		w.weigh(a, p, u)
 		w.cutAt(a, u)
 		if !p.text() || !w.call.request.stream {
 			continue
@@ -40,6 +43,19 @@ func (w *nativeWriter) event(dst []byte, r *reply, u *usage) []byte {
 		a.forget()
 	}
 	return dst
+}
+
+// weigh counts a piece of content as the tokens that it is, where the engine says how many
+// there were since the last: several may come together. The first one after the thinking
+// is one, since the marks between them count as well.
+func (w *nativeWriter) weigh(a *gathered, p *part, u *usage) {
+	came := u.output - w.seen
+	w.seen = u.output
+	isContent := len(p.content) > len(`""`)
+	if isContent && w.content && w.call.request.n == 1 && came > 1 {
+		a.written += came - 1 // one is counted already
+	}
+	w.content = isContent
 }
 
 // cutAt ends an answer at max_tokens where the engine was told a larger sum, because

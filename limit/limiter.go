@@ -30,8 +30,19 @@ type Amounts [dimensions]int64
 // It is safe for concurrent use and must not be copied.
 type Limiter struct {
 	mu      sync.Mutex
+	limits  Amounts
 	windows [dimensions]Window
 }
+
+// Level is how far one limit is used.
+type Level struct {
+	Limit   int64 // 0: there is none
+	Used    int64 // of the last minute, with what is still owed
+	ResetMS int64 // until nothing of it is left, if nothing else comes
+}
+
+// Levels holds one Level for each Dimension.
+type Levels [dimensions]Level
 
 // Reservation is what an admitted call holds until it is settled or cancelled, exactly
 // once. It is a plain value.
@@ -65,6 +76,11 @@ func New(limits Amounts) *Limiter {
 func (l *Limiter) SetLimits(nowMS int64, limits Amounts) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.setLimits(nowMS, limits)
+}
+
+func (l *Limiter) setLimits(nowMS int64, limits Amounts) {
+	l.limits = limits
 	for d := range l.windows {
 		limit := limits[d]
 		if limit == 0 {
@@ -74,11 +90,23 @@ func (l *Limiter) SetLimits(nowMS int64, limits Amounts) {
 	}
 }
 
-// Reserve admits a call that asks for the given amounts, all or nothing. When it does
-// not, ok is false and the Refusal says why.
-func (l *Limiter) Reserve(nowMS int64, ask Amounts) (r Reservation, why Refusal, ok bool) {
+// Reserve admits a call that asks for the given amounts, all or nothing, within limits,
+// which hold from this call on; nil leaves them. When it does not, ok is false and the
+// Refusal says why. levels, unless nil, are told how far the limits are used then.
+func (l *Limiter) Reserve(nowMS int64, limits *Amounts, ask Amounts, levels *Levels) (r Reservation, why Refusal, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if limits != nil && *limits != l.limits {
+		l.setLimits(nowMS, *limits)
+	}
+	r, why, ok = l.reserve(nowMS, ask)
+	if levels != nil {
+		l.levels(levels)
+	}
+	return r, why, ok
+}
+
+func (l *Limiter) reserve(nowMS int64, ask Amounts) (r Reservation, why Refusal, ok bool) {
 	ok = true
 	for d := range l.windows {
 		w := &l.windows[d]
@@ -98,6 +126,27 @@ func (l *Limiter) Reserve(nowMS int64, ask Amounts) (r Reservation, why Refusal,
 		r.tickets[d] = l.windows[d].reserve(ask[d])
 	}
 	return r, Refusal{}, true
+}
+
+// Levels returns how far the limits are used.
+func (l *Limiter) Levels(nowMS int64) (levels Levels) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for d := range l.windows {
+		l.windows[d].advance(nowMS)
+	}
+	l.levels(&levels)
+	return levels
+}
+
+// levels are those of the latest time seen.
+func (l *Limiter) levels(to *Levels) {
+	for d := range l.windows {
+		to[d] = Level{}
+		if w := &l.windows[d]; l.limits[d] > 0 {
+			to[d] = Level{Limit: w.limit, Used: w.live + w.debt, ResetMS: w.resetMS()}
+		}
+	}
 }
 
 // refusal describes why amount does not fit at the latest time seen.

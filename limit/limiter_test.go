@@ -37,10 +37,10 @@ func TestALimiterAdmitsAllDimensionsOrNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := New(tt.limits)
-			if _, why, ok := l.Reserve(0, tt.before); !ok {
+			if _, why, ok := l.Reserve(0, nil, tt.before, nil); !ok {
 				t.Fatalf("the first call was refused: %+v", why)
 			}
-			_, why, ok := l.Reserve(1_000, tt.ask)
+			_, why, ok := l.Reserve(1_000, nil, tt.ask, nil)
 			if ok != tt.ok || why != tt.why {
 				t.Errorf("Reserve = %+v, %v; want %+v, %v", why, ok, tt.why, tt.ok)
 			}
@@ -62,11 +62,11 @@ func TestTheRefusalThatLastsLongestIsTold(t *testing.T) {
 	l := New(Amounts{Input: 10, Output: 10})
 	l.Book(0, Amounts{Input: 10})
 	l.Book(500, Amounts{Output: 10})
-	_, why, _ := l.Reserve(1_000, Amounts{Input: 1, Output: 1})
+	_, why, _ := l.Reserve(1_000, nil, Amounts{Input: 1, Output: 1}, nil)
 	if why.Dimension != Output || why.RetryAfterMS != 59_500 {
 		t.Fatalf("refusal = %+v, want output for 59,500 ms", why)
 	}
-	if _, why, ok := l.Reserve(1_000+why.RetryAfterMS, Amounts{Input: 1, Output: 1}); !ok {
+	if _, why, ok := l.Reserve(1_000+why.RetryAfterMS, nil, Amounts{Input: 1, Output: 1}, nil); !ok {
 		t.Errorf("refused after the wait: %+v", why)
 	}
 }
@@ -74,8 +74,8 @@ func TestTheRefusalThatLastsLongestIsTold(t *testing.T) {
 func TestSettleAndCancelCorrectEachDimension(t *testing.T) {
 	t.Parallel()
 	l := New(Amounts{Requests: 10, Input: 100, Output: 100})
-	first, _, _ := l.Reserve(0, Amounts{Requests: 1, Input: 80, Output: 80})
-	second, _, _ := l.Reserve(0, Amounts{Requests: 1, Input: 20, Output: 20})
+	first, _, _ := l.Reserve(0, nil, Amounts{Requests: 1, Input: 80, Output: 80}, nil)
+	second, _, _ := l.Reserve(0, nil, Amounts{Requests: 1, Input: 20, Output: 20}, nil)
 	l.Settle(first, 10, Amounts{Requests: 1, Input: 30, Output: 95})
 	l.Cancel(second, 20)
 	if got, want := l.Used(20), (Amounts{Requests: 1, Input: 30, Output: 95}); got != want {
@@ -88,7 +88,7 @@ func TestANewLimitCountsTheMinuteBeforeIt(t *testing.T) {
 	l := New(Amounts{})
 	l.Book(0, Amounts{Tokens: 90})
 	l.SetLimits(10, Amounts{Tokens: 100})
-	if _, why, ok := l.Reserve(20, Amounts{Tokens: 11}); ok || why.Used != 90 {
+	if _, why, ok := l.Reserve(20, nil, Amounts{Tokens: 11}, nil); ok || why.Used != 90 {
 		t.Errorf("Reserve = %+v, %v; want a refusal with 90 used", why, ok)
 	}
 }
@@ -101,7 +101,7 @@ func TestConcurrentCallsNeverExceedTheLimit(t *testing.T) {
 	for range 8 {
 		calls.Go(func() {
 			for i := range 500 {
-				if r, _, ok := l.Reserve(int64(i), Amounts{Requests: 1}); ok {
+				if r, _, ok := l.Reserve(int64(i), nil, Amounts{Requests: 1}, nil); ok {
 					admitted.Store(&r, true)
 				}
 			}
@@ -137,7 +137,7 @@ func BenchmarkReserveSettle(b *testing.B) {
 		nowMS := l.windows[0].nowMS
 		for b.Loop() {
 			nowMS++
-			r, _, _ := l.Reserve(nowMS, Amounts{Requests: 1, Input: 100, Output: 100})
+			r, _, _ := l.Reserve(nowMS, nil, Amounts{Requests: 1, Input: 100, Output: 100}, nil)
 			l.Settle(r, nowMS, Amounts{Requests: 1, Input: 100, Output: 60})
 		}
 	})

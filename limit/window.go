@@ -120,6 +120,18 @@ func (w *Window) RetryAfter(nowMS, amount int64) (ms int64, possible bool) {
 	return w.ring.at(i).atMS + (rounds+1)*minuteMS - w.nowMS, true
 }
 
+// resetMS returns how long the last booking will count, and what debt takes over after it.
+func (w *Window) resetMS() int64 {
+	switch {
+	case w.live+w.debt == 0:
+		return 0
+	case w.debt > 0:
+		ms, _ := w.RetryAfter(w.nowMS, w.limit)
+		return ms
+	}
+	return w.ring.at(w.ring.count-1).atMS + minuteMS - w.nowMS
+}
+
 // advance ends the bookings that are a minute old, in order, and lets debt take over
 // their room at the moment it becomes free.
 func (w *Window) advance(nowMS int64) {

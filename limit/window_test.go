@@ -124,6 +124,42 @@ func TestWithDeclaredMaximaNoMinuteHoldsMoreThanTheLimit(t *testing.T) {
 	})
 }
 
+// Changes of the limit: no minute holds more than the highest limit that held in it.
+func TestWithChangingLimitsNoMinuteHoldsMoreThanTheHighest(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		changes := []booking{{0, m.w.limit}} // amount is the limit from then on
+		t.Repeat(map[string]func(*rapid.T){
+			"wait":    m.wait,
+			"reserve": m.reserve,
+			"settle":  func(t *rapid.T) { m.settle(t, upTo) },
+			"limit": func(t *rapid.T) {
+				m.limit(t)
+				changes = append(changes, booking{m.w.nowMS, m.w.limit})
+			},
+			"": m.check,
+		})
+		for _, first := range m.n.bookings {
+			var sum, highest int64
+			for _, b := range m.n.bookings {
+				if b.atMS >= first.atMS && b.atMS-first.atMS < minuteMS {
+					sum += b.amount
+				}
+			}
+			for i, c := range changes {
+				ends := i+1 == len(changes) || changes[i+1].atMS >= first.atMS
+				if ends && c.atMS < first.atMS+minuteMS {
+					highest = max(highest, c.amount)
+				}
+			}
+			if sum > highest {
+				t.Fatalf("the minute from %d holds %d, no limit in it was above %d", first.atMS, sum, highest)
+			}
+		}
+	})
+}
+
 func TestSurplusIsPaidDownByWaitingAndTheRateStaysTrue(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

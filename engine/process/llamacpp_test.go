@@ -244,6 +244,11 @@ func TestLlamaCppAnswers(t *testing.T) {
 			content:   "122",
 			reasoning: "37+85: 7+5=12, 3+8+1=12\n",
 		},
+		"base, thinking for five tokens": {
+			call:      berth.EngineCall{Adapter: -1, Thinking: new(true), ThinkingBudget: 5, MaxTokens: 64},
+			content:   "75", // it had no time to add up
+			reasoning: "37+8",
+		},
 		"adapter words": {call: berth.EngineCall{Adapter: 0, Thinking: new(false)}, content: "The answer is 122."},
 		"adapter shout": {call: berth.EngineCall{Adapter: 1, Thinking: new(false)}, content: "122!!!"},
 		"no more tokens than allowed": {
