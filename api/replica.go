@@ -33,6 +33,38 @@ type ReplicaList struct {
 	Replicas []Replica `json:"replicas"`
 }
 
+// Explanation is what would become of calls to a deployment now.
+type Explanation struct {
+	DeployedModel string       `json:"deployed_model"`
+	Limits        []LimitState `json:"limits"`
+	// ExpectedOutputTokens is what a call reserves for an answer that declares no largest
+	// output: what 95 of 100 answers did not exceed.
+	ExpectedOutputTokens int64         `json:"expected_output_tokens"`
+	Replicas             []ReplicaLoad `json:"replicas"`
+	Refusals             []string      `json:"refusals"` // why a call would be refused; empty: it would not
+}
+
+// LimitState is how far one limit per minute is used.
+type LimitState struct {
+	Dimension string `json:"dimension"` // "requests", "tokens", "input", "output" or "thinking"
+	Limit     int64  `json:"limit"`
+	Used      int64  `json:"used"` // or reserved
+	Remaining int64  `json:"remaining"`
+	ResetMS   int64  `json:"reset_ms"` // until all is free if nothing else comes
+}
+
+// ReplicaLoad is how many calls a replica has, those of other deployments with them.
+type ReplicaLoad struct {
+	ID       string `json:"id"`
+	Slots    int64  `json:"slots"`
+	InFlight int64  `json:"in_flight"`
+}
+
+// Explain returns what would become of calls to a deployment now.
+func (c *Client) Explain(ctx context.Context, deployedModel string) (Explanation, error) {
+	return own[Explanation](ctx, c, request{path: ofDeployment(deployedModel, "explain")})
+}
+
 // Event is one thing that happened to a deployment.
 type Event struct {
 	ID            string    `json:"id"`

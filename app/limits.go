@@ -73,8 +73,9 @@ func (l *limiter) Reserve(now time.Time, limits berth.Limits, ask gateway.Tokens
 }
 
 // Standing implements gateway.Limiter.
-func (l *limiter) Standing(now time.Time) gateway.Standing {
-	levels := l.turnstile.Levels(l.at(now))
+func (l *limiter) Standing(now time.Time, limits berth.Limits) gateway.Standing {
+	l.booked.Do(func() { l.bookLast(limits.PTU.ThinkingTPM > 0) })
+	levels := l.turnstile.Levels(l.at(now), amountsOf(limits))
 	return standingOf(&levels)
 }
 

@@ -133,13 +133,19 @@ func furnished(t *testing.T) *fake {
 	measured.Name, measured.Calibration = "measured", &api.Calibration{MaxInputTPM: findings.MaxInputTPM, MaxOutputTPM: findings.MaxOutputTPM, Measured: findings}
 	all := []api.Deployment{tuned, dedicated, reserved}
 	for call, answer := range map[string]http.HandlerFunc{
-		"GET /api/v1/deployments":                                                     output(api.DeploymentList{PageNo: 1, PageSize: 100, Total: 3, Deployments: all}),
-		"GET /api/v1/deployments/abacus-1f0c77aa":                                     output(dedicated),
-		"GET /api/v1/deployments/abacus-1f0c77aa-chat":                                output(reserved),
-		"POST /api/v1/deployments":                                                    output(tuned),
-		"DELETE /api/v1/deployments/poet":                                             output(api.Deployment{DeployedModel: "poet", Status: api.StatusDeleting}),
-		"GET /berth/v1/deployments/abacus-1f0c77aa/events":                            bare(api.EventList{Events: eventList}),
-		"GET /berth/v1/deployments/abacus-1f0c77aa/replicas":                          bare(api.ReplicaList{Replicas: replicas}),
+		"GET /api/v1/deployments":                            output(api.DeploymentList{PageNo: 1, PageSize: 100, Total: 3, Deployments: all}),
+		"GET /api/v1/deployments/abacus-1f0c77aa":            output(dedicated),
+		"GET /api/v1/deployments/abacus-1f0c77aa-chat":       output(reserved),
+		"POST /api/v1/deployments":                           output(tuned),
+		"DELETE /api/v1/deployments/poet":                    output(api.Deployment{DeployedModel: "poet", Status: api.StatusDeleting}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/events":   bare(api.EventList{Events: eventList}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/replicas": bare(api.ReplicaList{Replicas: replicas}),
+		"GET /berth/v1/deployments/abacus-1f0c77aa/explain": bare(api.Explanation{
+			DeployedModel: "abacus-1f0c77aa", ExpectedOutputTokens: 256,
+			Limits:   []api.LimitState{{Dimension: "requests", Limit: 10, Used: 10, ResetMS: 59_100}, {Dimension: "tokens", Limit: 1000, Used: 400, Remaining: 600, ResetMS: 60_000}},
+			Replicas: []api.ReplicaLoad{{ID: "rep_1", Slots: 4, InFlight: 2}},
+			Refusals: []string{"All 10 requests of the minute are used or reserved; calls are refused until some of it is free. All is free in 59.1s if nothing else comes."},
+		}),
 		"GET /berth/v1/deployments/abacus-1f0c77aa/logs":                              bare(api.LogList{Logs: []api.Log{{Replica: "rep_1", Lines: []string{"main: loading", "\x1b[32mready\x1b[0m"}}, {Replica: "rep_2", Lines: []string{"boom"}}}}),
 		"GET /berth/v1/models":                                                        bare(api.ModelList{Models: []api.Model{abacus, standIn}}),
 		"GET /berth/v1/models/abacus":                                                 bare(abacus),

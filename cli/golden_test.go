@@ -28,6 +28,7 @@ func TestWhatCommandsShow(t *testing.T) {
 		"delete":            "delete poet",
 		"delete_unknown":    "delete nobody",
 		"events":            "events abacus-1f0c77aa",
+		"explain":           "explain abacus-1f0c77aa",
 		"logs":              "logs abacus-1f0c77aa",
 		"deploy":            "deploy poet --plan lora",
 		"model_list":        "model list",

@@ -69,7 +69,7 @@ func New(o Options) *cobra.Command {
 	flags.StringVar(&p.data, "data", cmp.Or(o.Env("BERTH_DATA"), "./berth-data"), "data `directory` of the server (BERTH_DATA)")
 	complete(root, "output", string(formatTable), string(formatJSON), string(formatYAML))
 
-	addGroup(root, groupDeployments, "Deployments:", p.deploy(), p.list(), p.get(), p.scale(), p.update(), p.stop(), p.start(), p.delete(), p.events(), p.logs(), p.chat(), p.capacity(), p.overflow())
+	addGroup(root, groupDeployments, "Deployments:", p.deploy(), p.list(), p.get(), p.scale(), p.update(), p.stop(), p.start(), p.delete(), p.events(), p.explain(), p.logs(), p.chat(), p.capacity(), p.overflow())
 	addGroup(root, groupModels, "Models:", p.model(), p.calibrate(), p.upload(), p.imports(), p.tunes())
 	addGroup(root, groupAccess, "Access:", p.keys(), p.workspaces(), p.accounts())
 	addGroup(root, groupUsage, "Token usage:", p.usage())

@@ -181,7 +181,9 @@ type fixedLimiter struct {
 	settled []Tokens
 }
 
-func (*fixedLimiter) Standing(time.Time) Standing { return Standing{} }
+func (*fixedLimiter) Standing(_ time.Time, l berth.Limits) Standing {
+	return Standing{Requests: Level{Limit: l.Requests, Used: l.Requests, Reset: time.Second}}
+}
 
 func (l *fixedLimiter) Reserve(_ time.Time, _ berth.Limits, ask Tokens, _ *Standing) (Reservation, *Refusal) {
 	l.mu.Lock()

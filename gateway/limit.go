@@ -18,7 +18,7 @@ type Limiter interface {
 	// from; they may differ from the last call's.
 	Reserve(now time.Time, limits berth.Limits, ask Tokens, standing *Standing) (Reservation, *Refusal)
 	// Standing says how far limits are used.
-	Standing(now time.Time) Standing
+	Standing(now time.Time, limits berth.Limits) Standing
 }
 
 // Standing is how far the limits of a deployment are used.

@@ -128,10 +128,13 @@ func (l *Limiter) reserve(nowMS int64, ask Amounts) (r Reservation, why Refusal,
 	return r, Refusal{}, true
 }
 
-// Levels returns how far the limits are used.
-func (l *Limiter) Levels(nowMS int64) (levels Levels) {
+// Levels returns how far limits, which hold from now on, are used.
+func (l *Limiter) Levels(nowMS int64, limits Amounts) (levels Levels) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if limits != l.limits {
+		l.setLimits(nowMS, limits)
+	}
 	for d := range l.windows {
 		l.windows[d].advance(nowMS)
 	}

@@ -132,6 +132,7 @@ func (d *desk) wire() {
 			return []string{fmt.Sprint(lines, " of ", replicaID)}, nil
 		},
 		Busy:     func(string) int { return 2 },
+		Explain:  func(string) berth.Explanation { return berth.Explanation{} },
 		Follow:   func(string) (<-chan struct{}, func()) { return d.changed, func() {} },
 		Stopping: d.stopping,
 		Ready:    func() error { return errors.New("not yet") },

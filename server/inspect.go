@@ -30,6 +30,27 @@ func (s *Server) listEvents(ctx context.Context, r *http.Request) (any, error) {
 	return out, nil
 }
 
+func (s *Server) explain(ctx context.Context, r *http.Request) (any, error) {
+	name := r.PathValue("id")
+	if _, err := s.Deployments.Replicas(ctx, name); err != nil { // may the caller know?
+		return nil, err
+	}
+	e := s.Explain(name)
+	out := api.Explanation{
+		DeployedModel: name, ExpectedOutputTokens: e.ExpectedOutput, Refusals: append([]string{}, e.Refusals...),
+		Limits: []api.LimitState{}, Replicas: []api.ReplicaLoad{},
+	}
+	for _, l := range e.Limits {
+		out.Limits = append(out.Limits, api.LimitState{
+			Dimension: l.Dimension, Limit: l.Limit, Used: l.Used, Remaining: l.Remaining, ResetMS: l.Reset.Milliseconds(),
+		})
+	}
+	for _, p := range e.Replicas {
+		out.Replicas = append(out.Replicas, api.ReplicaLoad{ID: p.ReplicaID, Slots: p.Slots, InFlight: p.InFlight})
+	}
+	return out, nil
+}
+
 func (s *Server) listReplicas(ctx context.Context, r *http.Request) (any, error) {
 	replicas, err := s.Deployments.Replicas(ctx, r.PathValue("id"))
 	if err != nil {

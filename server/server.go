@@ -42,6 +42,8 @@ type Options struct {
 	Logs func(replicaID string, lines int) ([]string, error)
 	// Busy returns the running calls on a replica.
 	Busy func(replicaID string) int
+	// Explain says what would become of calls to a deployment now.
+	Explain func(deployedModel string) berth.Explanation
 	// Follow returns a channel that gets a value after each change of a deployment, and a
 	// function that ends it.
 	Follow func(deploymentID string) (changed <-chan struct{}, stop func())
@@ -139,6 +141,7 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/nodes", s.listNodes)
 	s.own("GET /berth/v1/deployments/{id}/events", s.listEvents)
 	s.own("GET /berth/v1/deployments/{id}/replicas", s.listReplicas)
+	s.own("GET /berth/v1/deployments/{id}/explain", s.explain)
 	s.own("GET /berth/v1/deployments/{id}/logs", s.listLogs)
 	s.own("POST /berth/v1/deployments/{id}/capacity-instances/{instance}/unsubscribe", s.unsubscribeCapacity)
 

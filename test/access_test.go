@@ -136,6 +136,7 @@ var decisions = map[string]access{
 
 	"GET /berth/v1/deployments/{id}/events":   {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/events"},
 	"GET /berth/v1/deployments/{id}/replicas": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/replicas"},
+	"GET /berth/v1/deployments/{id}/explain":  {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/explain"},
 	"GET /berth/v1/deployments/{id}/logs":     {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/logs"},
 
 	"PUT /api/v1/deployments/{id}/update-overflowstrategy":                      {isolation: named, role: api.RoleAdmin, path: "/api/v1/deployments/${reserved}/update-overflowstrategy", body: `{"overflow_strategy":"enable"}`},

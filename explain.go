@@ -1,0 +1,28 @@
+package berth
+
+import "time"
+
+// Explanation is what a gateway would do with calls of a deployment now.
+type Explanation struct {
+	Limits []LimitState
+	// ExpectedOutput is what a call reserves for each answer that declares no largest
+	// output, in tokens.
+	ExpectedOutput int64
+	Replicas       []ReplicaLoad
+	// Refusals are sentences, one for each reason for which a call would be refused now.
+	Refusals []string
+}
+
+// LimitState is how far one limit per minute is used.
+type LimitState struct {
+	Dimension       string // "requests", "tokens", "input", "output" or "thinking"
+	Limit           int64
+	Used, Remaining int64
+	Reset           time.Duration // until nothing of it is used, if nothing else comes
+}
+
+// ReplicaLoad is how many calls a replica has; those of other deployments count, too.
+type ReplicaLoad struct {
+	ReplicaID       string
+	Slots, InFlight int64
+}
