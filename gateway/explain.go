@@ -15,7 +15,7 @@ func (g *Gateway) Explain(deployedModel string) berth.Explanation {
 		return berth.Explanation{Refusals: []string{"The gateway does not know this deployment."}}
 	}
 	l := g.table.live(route.DeploymentID)
-	e := berth.Explanation{ExpectedOutput: l.past.expect(), Refusals: unavailable(route)}
+	e := berth.Explanation{ExpectedOutput: l.past.expect(), Refusals: takesNone(route)}
 	if l.limiter != nil && limited(route.Limits) {
 		standing := l.limiter.Standing(g.now(), route.Limits)
 		e.Limits = standing.states()
@@ -33,8 +33,8 @@ func (g *Gateway) Explain(deployedModel string) berth.Explanation {
 	return e
 }
 
-// unavailable says why a route takes no calls at all.
-func unavailable(route *berth.Route) []string {
+// takesNone says why a route takes no calls at all.
+func takesNone(route *berth.Route) []string {
 	switch {
 	case !route.Status.Callable():
 		return []string{fmt.Sprintf("The deployment is %s.", route.Status)}
