@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,13 +36,17 @@ func nativeCode(v map[string]any) any    { return v["code"] }
 func anthropicCode(v map[string]any) any { return at(v, "error", "type") }
 
 var mouths = map[string]mouth{
-	"OpenAI":           {path: chatPath, body: func(text string) string { return chat(text) }, code: openAICode, says: `"122"`},
-	"OpenAI, two":      {path: chatPath, body: func(text string) string { return chat(text, `"n":2`) }, code: openAICode, says: `"122"`},
-	"OpenAI stream":    {path: chatPath, body: func(text string) string { return chat(text, `"stream":true`) }, code: openAICode, streams: true, says: `"122"`},
-	"native":           {path: nativePath, body: func(text string) string { return generation(text) }, code: nativeCode, says: `"122"`},
-	"native stream":    {path: nativePath, body: func(text string) string { return generation(text) }, headers: []string{"X-DashScope-SSE: enable"}, code: nativeCode, streams: true, says: `"122"`},
-	"Anthropic":        {path: messagesPath, body: func(text string) string { return message(text) }, code: anthropicCode, says: `"122"`},
-	"Anthropic stream": {path: messagesPath, body: func(text string) string { return message(text, `"stream":true`) }, code: anthropicCode, streams: true, says: `"122"`},
+	"OpenAI":                   {path: chatPath, body: func(text string) string { return chat(text) }, code: openAICode, says: `"122"`},
+	"OpenAI, two":              {path: chatPath, body: func(text string) string { return chat(text, `"n":2`) }, code: openAICode, says: `"122"`},
+	"OpenAI stream":            {path: chatPath, body: func(text string) string { return chat(text, `"stream":true`) }, code: openAICode, streams: true, says: `"122"`},
+	"native":                   {path: nativePath, body: func(text string) string { return generation(text) }, code: nativeCode, says: `"122"`},
+	"native stream":            {path: nativePath, body: func(text string) string { return generation(text) }, headers: []string{"X-DashScope-SSE: enable"}, code: nativeCode, streams: true, says: `"122"`},
+	"Anthropic":                {path: messagesPath, body: func(text string) string { return message(text) }, code: anthropicCode, says: `"122"`},
+	"OpenAI completion":        {path: completionsPath, body: func(text string) string { return completion(strconv.Quote(text)) }, code: openAICode, says: `"122"`},
+	"OpenAI completion stream": {path: completionsPath, body: func(text string) string { return completion(strconv.Quote(text), `"stream":true`) }, code: openAICode, streams: true, says: `"122"`},
+	"OpenAI responses":         {path: responsesPath, body: func(text string) string { return respond(strconv.Quote(text)) }, code: openAICode, says: `"122"`},
+	"OpenAI responses stream":  {path: responsesPath, body: func(text string) string { return respond(strconv.Quote(text), `"stream":true`) }, code: openAICode, streams: true, says: `"122"`},
+	"Anthropic stream":         {path: messagesPath, body: func(text string) string { return message(text, `"stream":true`) }, code: anthropicCode, streams: true, says: `"122"`},
 }
 
 // Whatever an engine does, in whatever dialect it is asked: the caller is told within the
