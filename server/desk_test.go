@@ -119,6 +119,9 @@ func (d *desk) wire() {
 		Workspaces: &berth.Workspaces{
 			Writer: w, NewWorkspaceID: func() string { return d.newID("llm-") }, NewAccountID: func() string { return d.newID("9") },
 		},
+		Calibrations: &berth.Calibrations{
+			Writer: w, Engines: engines, SpecsOf: deployments.SpecsOf, Begin: func(string) {},
+		},
 		Usage:     &berth.Usage{Store: d.store, Zone: time.UTC},
 		Inventory: &berth.Inventory{Store: d.store},
 		Authenticate: func(token, workspaceID string) (*berth.KeyEntry, error) {
