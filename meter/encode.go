@@ -15,11 +15,12 @@ const (
 	kindCarried  = 2 // the same, from a segment that goes
 	kindProgress = 3 // figures so far
 	kindClosed   = 4 // the record
+	kindVoid     = 5 // a call was carried after it had been closed: it is not open
 )
 
 // A mark begins with its kind, its version, flags, the HTTP status, the place at which the
 // call was opened (0 in that mark itself, and when it never was), and figures. Marks other
-// than of progress go on with texts, each after its length. Numbers are little endian,
+// than of progress and void ones go on with texts, each after its length. Numbers are little endian,
 // times nanoseconds since 1970 in UTC, 0 for none.
 const (
 	encoding = 1 // the version
@@ -156,10 +157,10 @@ func (d *decoder) record(b []byte) (berth.UsageRecord, error) {
 	var text [texts][]byte
 	rest := b[fixedBytes:]
 	for i := range text {
-		if len(rest) == 0 || len(rest) <= int(rest[0]) {
+		var ok bool
+		if text[i], rest, ok = cutText(rest); !ok {
 			return berth.UsageRecord{}, errMark
 		}
-		text[i], rest = rest[1:1+rest[0]], rest[1+rest[0]:]
 	}
 	r := berth.UsageRecord{
 		DeploymentID: d.intern(text[0]), ID: string(text[1]), CallID: string(text[2]),
@@ -182,11 +183,20 @@ func readFigures(r *berth.UsageRecord, b []byte) {
 
 // deployment returns the text that is first, without decoding the rest.
 func (d *decoder) deployment(b []byte) (string, error) {
-	rest := b[fixedBytes:]
-	if len(rest) == 0 || len(rest) <= int(rest[0]) {
+	text, _, ok := cutText(b[fixedBytes:])
+	if !ok {
 		return "", errMark
 	}
-	return d.intern(rest[1 : 1+rest[0]]), nil
+	return d.intern(text), nil
+}
+
+// cutText takes the first text off the texts of a mark.
+func cutText(b []byte) (text, rest []byte, ok bool) {
+	if len(b) == 0 || len(b) <= int(b[0]) {
+		return nil, nil, false
+	}
+	end := 1 + int(b[0])
+	return b[1:end], b[end:], true
 }
 
 // crashed makes the record of a call that an earlier life left open. at is the last moment
@@ -215,6 +225,14 @@ func (d *decoder) crashed(c *openCall, id string, at time.Time) (berth.UsageReco
 		r.EndedAt = r.StartedAt
 	}
 	return r, nil
+}
+
+// void makes the mark which says that a call is not open.
+func void(ref journal.Position) []byte {
+	b := make([]byte, fixedBytes)
+	b[atKind], b[atVersion] = kindVoid, encoding
+	binary.LittleEndian.PutUint64(b[atRef:], uint64(ref))
+	return b
 }
 
 // carried makes a carried mark of an opening one.

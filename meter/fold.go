@@ -24,6 +24,7 @@ type fold struct {
 	last    int64                          // latest moment that a mark of them spoke of, in nanoseconds
 	passed  []passed                       // segments that were read to their end and are still there
 	segment int64                          // that is read
+	voids   []journal.Position             // calls that were carried after they had been closed
 }
 
 // openCall is a call without a closing mark.
@@ -104,8 +105,11 @@ func (f *fold) take(e journal.Entry) {
 	call := f.open[ref]
 	switch {
 	case err != nil:
-	case kind == kindOpened, kind == kindCarried && (call != nil || e.Life != f.meter.journal.Life()):
-		// What this life carried and is not open any more was closed meanwhile.
+	case kind == kindCarried && call == nil && e.Life == f.meter.journal.Life():
+		f.voids = append(f.voids, ref) // it was closed between being read and being carried
+	case kind == kindVoid:
+		delete(f.open, ref)
+	case kind == kindOpened, kind == kindCarried:
 		if call == nil {
 			call = &openCall{life: e.Life}
 			f.open[ref] = call
@@ -184,6 +188,7 @@ func (f *fold) write(ctx context.Context) error {
 
 // cut lets segments go as the package's comment says.
 func (f *fold) cut() error {
+	f.revoke()
 	if len(f.passed) == 0 {
 		return nil
 	}
@@ -234,6 +239,17 @@ func (f *fold) carry(segment int64) bool {
 		call.segment = at.Segment()
 	}
 	return true
+}
+
+// revoke marks that calls are not open which a later life would find carried behind their
+// end, and take for cut off. Without room it is done later.
+func (f *fold) revoke() {
+	for len(f.voids) > 0 {
+		if _, ok := f.append(void(f.voids[0])); !ok {
+			return
+		}
+		f.voids = f.voids[1:]
+	}
 }
 
 // append writes a mark that is complete.

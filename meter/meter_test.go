@@ -51,6 +51,8 @@ type shop struct {
 	broken error
 	// lies makes the next transaction report the error although it was committed.
 	lies error
+	// after is called once, when the next transaction was committed.
+	after func()
 }
 
 func (s *shop) Tx(ctx context.Context, fn func(berth.Tx) error) error {
@@ -62,6 +64,10 @@ func (s *shop) Tx(ctx context.Context, fn func(berth.Tx) error) error {
 	err := s.Store.Tx(ctx, fn)
 	if err == nil && s.lies != nil {
 		err, s.lies = s.lies, nil
+	}
+	if err == nil && s.after != nil {
+		s.after()
+		s.after = nil
 	}
 	return err
 }
@@ -403,6 +409,57 @@ func TestSegmentsGoAndLongCallsAreCarried(t *testing.T) {
 	}
 	if len(crashed) != 1 || crashed[0].CallID != "call-0" || crashed[0].OutputTokens != 4 || !crashed[0].Billable {
 		t.Errorf("cut off: %+v", crashed)
+	}
+}
+
+// A call that ends after the fold has looked, and before what is open is carried out of a
+// segment that goes, is carried behind its own end. It has one record all the same.
+func TestACallThatEndsWhileItIsCarriedIsRecordedOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	options := meter.Options{Keep: time.Nanosecond, Journal: journal.Options{SegmentBytes: 32 << 10}}
+	m := h.live(t, options)
+	long := open(t, m, mark(0))
+	m.Progress(long)
+	first := m.Usage().Oldest
+	n := 0
+	for ; n < 200; n++ { // several segments
+		k := mark(1 + n)
+		until(t, "there is room", func() bool { return m.Open(k) == nil })
+		m.Close(ended(k))
+	}
+	h.store.after = func() { m.Close(ended(long)) }
+	m.Start()
+	until(t, "all are recorded", func() bool { return len(h.records(t)) == n+1 })
+	until(t, "its segment has gone", func() bool { return m.Usage().Oldest > first })
+	must(t, m.Stop())
+
+	m = h.live(t, options)
+	m.Start()
+	k := open(t, m, mark(1 + n))
+	m.Close(ended(k))
+	until(t, "a later call is recorded", func() bool {
+		return slices.ContainsFunc(h.records(t), func(r berth.UsageRecord) bool { return r.ID == k.ID })
+	})
+	for _, r := range h.records(t) {
+		if r.End == berth.EndBerthCrashed {
+			t.Errorf("recorded as cut off: %+v", r)
+		}
+	}
+}
+
+// Texts are cut to what their length has room for.
+func TestLongTextsAreCut(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	m := h.live(t, meter.Options{})
+	m.Start()
+	k := mark(1)
+	k.ModelName, k.DeploymentID = strings.Repeat("m", 300), strings.Repeat("d", 255)
+	m.Close(ended(open(t, m, k)))
+	until(t, "it is recorded", func() bool { return len(h.records(t)) == 1 })
+	if r := h.records(t)[0]; r.ModelName != k.ModelName[:255] || r.DeploymentID != k.DeploymentID || r.CallID != k.CallID {
+		t.Errorf("got %+v", r)
 	}
 }
 
