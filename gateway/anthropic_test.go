@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -543,6 +544,26 @@ func TestAnthropicPaths(t *testing.T) {
 				t.Errorf("%s: request-id is %q", path, id)
 			}
 		}
+	}
+}
+
+// As many results of tools as a body has room for are matched with their calls at once:
+// looked for one by one, they would keep a processor busy for minutes.
+func TestManyToolResults(t *testing.T) {
+	t.Parallel()
+	const many = 80_000 // some 8 MiB
+	var calls, results strings.Builder
+	for i := range many {
+		fmt.Fprintf(&calls, `,{"type":"tool_use","id":"%08d","name":"f","input":{}}`, i)
+		fmt.Fprintf(&results, `,{"type":"tool_result","tool_use_id":"%08d"}`, i)
+	}
+	body := conversation(`[{"role":"assistant","content":[`+calls.String()[1:]+`]},{"role":"user","content":[`+results.String()[1:]+`]}]`)
+	began := time.Now()
+	if _, failed := parse(anthropic{}, body, thinkingRoute()); failed == nil || !strings.Contains(failed.sentence, "role of user") {
+		t.Errorf("got %v", failed)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }
 

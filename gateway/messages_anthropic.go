@@ -5,7 +5,7 @@ import "slices"
 // readTurns writes Anthropic's system text and messages as the messages that engines
 // take. Texts keep their escapes and are joined as they are.
 func readTurns(system, list value) (prompt, error) {
-	t := turns{out: []byte{'['}, first: true}
+	t := turns{out: []byte{'['}, first: true, calls: map[string]bool{}}
 	if err := t.readSystem(system, list); err != nil {
 		return prompt{}, err
 	}
@@ -26,7 +26,7 @@ func readTurns(system, list value) (prompt, error) {
 type turns struct {
 	out   []byte
 	first bool
-	calls []string // ids of the tools called so far
+	calls map[string]bool // ids of the tools called so far
 }
 
 // readSystem writes one message of the system text and of the messages with that role,
@@ -121,7 +121,7 @@ func (t *turns) user(blocks []block) error {
 
 // result writes the result of a tool. Engines have no word for one that failed.
 func (t *turns) result(b *block) error {
-	if !slices.Contains(t.calls, b.id.text()) {
+	if !t.calls[b.id.text()] {
 		return invalid("The tool_result for %q answers no tool_use of a message before it.", b.id.text())
 	}
 	parts, err := readBlocks(b.content, "tool_result")
@@ -153,7 +153,7 @@ func (t *turns) assistant(blocks []block) {
 		case "thinking":
 			reasoning = append(reasoning, b.text.inner()...)
 		case "tool_use":
-			t.calls = append(t.calls, b.id.text())
+			t.calls[b.id.text()] = true
 			calls = append(appendComma(calls, &first), `{"id":`...)
 			calls = append(calls, b.id...)
 			calls = append(calls, `,"type":"function","function":{"name":`...)
