@@ -136,7 +136,11 @@ func (s *Calibrations) free(ctx context.Context, tx Tx, m *Model, spec ResolvedS
 	}
 	for _, c := range all {
 		if c.Status == CalibrationRunning {
-			return row, Errorf(CodeConflict, "The model %s is being calibrated on %s since %s; wait until that has ended.", c.ModelName, c.SpecName, c.StartedAt.UTC().Format(time.RFC3339))
+			name, err := nameFor(ctx, tx, c.ModelName)
+			if err != nil {
+				return row, err
+			}
+			return row, Errorf(CodeConflict, "%s is being calibrated on %s since %s; wait until that has ended.", name, c.SpecName, c.StartedAt.UTC().Format(time.RFC3339))
 		}
 		if c.ModelName == m.Name && c.SpecName == spec.Name && c.Engine == m.Engine {
 			row = c
@@ -153,6 +157,18 @@ func (s *Calibrations) free(ctx context.Context, tx Tx, m *Model, spec ResolvedS
 		return row, Errorf(CodeConflict, "The engine of the last calibration of %s is still ending; try again in a few seconds.", m.Name)
 	}
 	return row, err
+}
+
+// nameFor says which model it is to those who may know.
+func nameFor(ctx context.Context, tx Tx, model string) (string, error) {
+	switch _, err := visibleModel(ctx, tx, CallerFrom(ctx).WorkspaceID, model); CodeOf(err) {
+	case "":
+		return "The model " + model, nil
+	case CodeNotFound:
+		return "Another model", nil
+	default:
+		return "", err
+	}
 }
 
 // hold takes the hardware of one replica.
@@ -278,9 +294,30 @@ func (s *Calibrations) sellPTU(ctx context.Context, tx Tx, row Measurement) erro
 	return tx.Models().Update(ctx, m)
 }
 
-// Recover ends what an earlier life of the server left behind: calibrations that ran are
-// interrupted, and the hardware of those whose engine is gone is given back. left is how
-// many engines are still on their way out; call again for them.
+// Interrupt ends the calibrations that an earlier life of the server left running. It is
+// called before anybody can order one.
+func (s *Calibrations) Interrupt(ctx context.Context) error {
+	return s.Store.Tx(ctx, func(tx Tx) error {
+		all, err := tx.Calibrations().List(ctx, "")
+		if err != nil {
+			return err
+		}
+		for _, row := range all {
+			if row.Status != CalibrationRunning {
+				continue
+			}
+			row.Status, row.EndedAt = CalibrationInterrupted, s.Now()
+			row.Reason = "The server ended while the calibration ran; start it again."
+			if err := tx.Calibrations().Update(ctx, row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Recover gives back the hardware of calibrations that have ended and whose engine is
+// gone. left is how many engines are still on their way out; call again for them.
 func (s *Calibrations) Recover(ctx context.Context, gone func(pid, startTime int64) bool) (left int, err error) {
 	err = s.Store.Tx(ctx, func(tx Tx) error {
 		left = 0
@@ -289,14 +326,10 @@ func (s *Calibrations) Recover(ctx context.Context, gone func(pid, startTime int
 			return err
 		}
 		for _, row := range all {
-			if row.Status == CalibrationRunning {
-				row.Status, row.EndedAt = CalibrationInterrupted, s.Now()
-				row.Reason = "The server ended while the calibration ran; start it again."
-				if err := tx.Calibrations().Update(ctx, row); err != nil {
-					return err
-				}
-			}
-			if row.PID > 0 && !gone(row.PID, row.StartTime) {
+			switch {
+			case row.Status == CalibrationRunning: // it was ordered meanwhile
+				continue
+			case row.PID > 0 && !gone(row.PID, row.StartTime):
 				left++
 				continue
 			}

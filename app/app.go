@@ -314,7 +314,10 @@ func (a *App) prepare(ctx context.Context) error {
 	if err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Nodes().Put(ctx, node) }); err != nil {
 		return err
 	}
-	if _, err := a.bench.interrupted(ctx); err != nil {
+	if err := a.services.calibrations.Interrupt(ctx); err != nil {
+		return err
+	}
+	if _, err := a.bench.leftovers(ctx); err != nil {
 		return err
 	}
 	if err := a.addConfiguredModels(ctx); err != nil {

@@ -85,18 +85,18 @@ func (b *bench) run(ctx context.Context) {
 	}
 }
 
-// interrupted ends what an earlier life left behind, before anybody can ask, and gives
-// back the hardware of engines that are gone.
-func (b *bench) interrupted(ctx context.Context) (left int, err error) {
+// leftovers gives back the hardware of engines of an earlier life that are gone, and
+// returns how many are not.
+func (b *bench) leftovers(ctx context.Context) (left int, err error) {
 	return b.orders.Recover(ctx, func(pid, startTime int64) bool { return !keeper.Alive(pid, startTime) })
 }
 
 // recover gives hardware back as engines of an earlier life are seen to be gone.
 func (b *bench) recover(ctx context.Context) {
 	for {
-		left, err := b.interrupted(ctx)
+		left, err := b.leftovers(ctx)
 		if err != nil && ctx.Err() == nil {
-			b.logger.Error("calibrations of an earlier start not ended; trying again", "error", err)
+			b.logger.Error("hardware of calibrations of an earlier start not given back; trying again", "error", err)
 		}
 		if err == nil && left == 0 {
 			return

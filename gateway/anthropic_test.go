@@ -557,7 +557,7 @@ func TestManyToolResults(t *testing.T) {
 		fmt.Fprintf(&calls, `,{"type":"tool_use","id":"%08d","name":"f","input":{}}`, i)
 		fmt.Fprintf(&results, `,{"type":"tool_result","tool_use_id":"%08d"}`, i)
 	}
-	body := conversation(`[{"role":"assistant","content":[`+calls.String()[1:]+`]},{"role":"user","content":[`+results.String()[1:]+`]}]`)
+	body := conversation(`[{"role":"assistant","content":[` + calls.String()[1:] + `]},{"role":"user","content":[` + results.String()[1:] + `]}]`)
 	began := time.Now()
 	if _, failed := parse(anthropic{}, body, thinkingRoute()); failed == nil || !strings.Contains(failed.sentence, "role of user") {
 		t.Errorf("got %v", failed)

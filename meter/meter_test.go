@@ -436,7 +436,7 @@ func TestACallThatEndsWhileItIsCarriedIsRecordedOnce(t *testing.T) {
 
 	m = h.live(t, options)
 	m.Start()
-	k := open(t, m, mark(1 + n))
+	k := open(t, m, mark(1+n))
 	m.Close(ended(k))
 	until(t, "a later call is recorded", func() bool {
 		return slices.ContainsFunc(h.records(t), func(r berth.UsageRecord) bool { return r.ID == k.ID })
