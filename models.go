@@ -54,6 +54,7 @@ type NewModel struct {
 	Specs         []SpecOverride
 	Pool          PoolPolicy
 	Calibration   Calibration
+	PTU           PTUTerms // needs [RoleOwner], whoever adds the model: they are the seller's
 	Thinking      Thinking // "": what the file's chat template says
 	ContextLength int64    // 0: what the file says
 	StandIn       bool
@@ -78,6 +79,9 @@ func (s *Models) Add(ctx context.Context, n NewModel) (Model, error) {
 
 // add is Add with something else to write in the same transaction.
 func (s *Models) add(ctx context.Context, n NewModel, also func(Tx) error) (Model, error) {
+	if !n.PTU.IsZero() && !CallerFrom(ctx).May(RoleOwner) {
+		return Model{}, Errorf(CodeForbidden, "Access denied. Only a key of role owner may say how tokens of a model count against reservations.")
+	}
 	if n.Upload != "" {
 		return s.addUploaded(ctx, n, also)
 	}
@@ -162,7 +166,7 @@ func modelTaken(name string) error {
 // entry is what n says of a model without its files.
 func (s *Models) entry(n NewModel) Model {
 	return Model{
-		Name: n.Name, WorkspaceID: n.WorkspaceID, Engine: n.Engine, Args: n.Args, Plans: n.Plans, Specs: n.Specs, Pool: n.Pool, Calibration: n.Calibration,
+		Name: n.Name, WorkspaceID: n.WorkspaceID, Engine: n.Engine, Args: n.Args, Plans: n.Plans, Specs: n.Specs, Pool: n.Pool, Calibration: n.Calibration, PTU: n.PTU,
 		Thinking: n.Thinking, ContextLength: n.ContextLength, StandIn: n.StandIn, Description: n.Description,
 		Configured: n.Configured, CreatedAt: s.Now(),
 	}
@@ -345,6 +349,9 @@ func (s *Models) checkEntry(m *Model) error {
 		return Errorf(CodeInvalid, "The context_length of model %s must be above 0.", m.Name)
 	}
 	if err := s.checkSpecs(m); err != nil {
+		return err
+	}
+	if err := m.PTU.check(m); err != nil {
 		return err
 	}
 	for _, p := range m.Plans {

@@ -61,10 +61,9 @@ type Route struct {
 	Thinking      Thinking
 	// FixedThinking, when set, is the mode of every call.
 	FixedThinking *bool
-	// NoTools: the model's chat template would drop tools.
-	NoTools       bool
 	ContextLength int64 // tokens of prompt and answer together; 0: unknown
 	Limits        Limits
+	Terms         PTUTerms // of a ptu deployment
 	CreatedAt     time.Time
 	PoolID        string   // "": replicas of its own
 	Adapter       string   // digest of what its calls in the pool use; "": the base
@@ -285,8 +284,10 @@ func newRoute(d *Deployment, m, base *Model) *Route {
 	route.ContextLength = d.Spec.ContextLength
 	if m != nil {
 		route.Thinking = m.Thinking
+		if d.Plan == PlanPTU {
+			route.Terms = m.PTU
+		}
 	}
-	route.NoTools = base != nil && base.LacksTools()
 	if base != nil && base.ContextLength > 0 && (route.ContextLength == 0 || base.ContextLength < route.ContextLength) {
 		route.ContextLength = base.ContextLength
 	}

@@ -79,7 +79,7 @@ func TestARouteSaysWhatTheGatewayMustKnow(t *testing.T) {
 	p.DeploymentID, p.ModelName = "d", "far"
 	s := running(berth.Routing{
 		Version: 7,
-		Models:  []berth.Model{far, {Name: "base", ContextLength: 500}, {Name: "tuned", Thinking: berth.ThinkingOptional}},
+		Models:  []berth.Model{far, {Name: "base", ContextLength: 500}, {Name: "tuned", Thinking: berth.ThinkingOptional, PTU: berth.PTUTerms{MaxInput: 3}}},
 		Deployments: []berth.Deployment{
 			{ID: "d", DeployedModel: "far", WorkspaceID: home, ModelName: "far", BaseModel: "far", Plan: berth.PlanMU, Status: berth.StatusUpdating,
 				RPMLimit: 5, TPMLimit: 6, EnableThinking: yes(true), Spec: berth.ResolvedSpec{ContextLength: 100}, CreatedAt: noon},
@@ -100,7 +100,7 @@ func TestARouteSaysWhatTheGatewayMustKnow(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	tuned := s.Routes["tuned"]
-	if tuned.ContextLength != 500 || tuned.Thinking != berth.ThinkingOptional || !tuned.Limits.IsMetered || tuned.Limits.Overflow != berth.OverflowDisable {
+	if tuned.ContextLength != 500 || tuned.Thinking != berth.ThinkingOptional || !tuned.Limits.IsMetered || tuned.Limits.Overflow != berth.OverflowDisable || tuned.Terms.MaxInput != 3 {
 		t.Errorf("got %+v", tuned)
 	}
 	if s.Version != 7 || s.Routes["gone model"].Thinking != berth.ThinkingNone {

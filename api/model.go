@@ -33,7 +33,8 @@ type Model struct {
 	Plans         []string     `json:"plans"`
 	Specs         []Spec       `json:"specs"` // as they hold for one replica of this model
 	Calibration   *Calibration `json:"calibration,omitempty"`
-	StandIn       bool         `json:"stand_in"` // runs other weights than its name says
+	PTU           *PTUTerms    `json:"ptu,omitempty"` // absent: each token counts as one
+	StandIn       bool         `json:"stand_in"`      // runs other weights than its name says
 	Description   string       `json:"description,omitempty"`
 	CreatedAt     time.Time    `json:"created_at"`
 }
@@ -49,6 +50,22 @@ type Calibration struct {
 	MaxInputTPM  int64     `json:"max_input_tpm"`
 	MaxOutputTPM int64     `json:"max_output_tpm"`
 	Measured     *Findings `json:"measured,omitempty"`
+}
+
+// PTUTerms are how tokens of a model's ptu deployments count against what is reserved. A
+// factor has at most three decimals; 0 stands for 1.
+type PTUTerms struct {
+	CacheFactor float64     `json:"cache_factor,omitempty"` // of input tokens from the prefix cache, up to 1
+	MaxInput    int64       `json:"max_input,omitempty"`    // tokens; a longer input is always overflow
+	LongInput   []LongInput `json:"long_input,omitempty"`   // the shortest first
+}
+
+// LongInput is what tokens count when the input is longer than Above, in tokens: those of
+// the input beyond it (Input), and all of the answer (Output). Factors are 1 to 16.
+type LongInput struct {
+	Above  int64   `json:"above"`
+	Input  float64 `json:"input"`
+	Output float64 `json:"output"`
 }
 
 // Spec is hardware under a name: of one unit in [Client.Specs], of one replica in a
@@ -67,22 +84,23 @@ type Spec struct {
 // AddModel is the body of POST /berth/v1/models: one of Path, Base with Adapter, URL, and
 // Upload with or without a Base. Path and Adapter name files on the server.
 type AddModel struct {
-	Name          string   `json:"name"`
-	Upload        string   `json:"upload,omitempty"`      // id of a complete [Upload]
-	WeightType    string   `json:"weight_type,omitempty"` // of an upload with a base: lora (default) or full
-	Path          string   `json:"path,omitempty"`
-	Base          string   `json:"base,omitempty"`
-	Adapter       string   `json:"adapter,omitempty"`
-	URL           string   `json:"url,omitempty"`
-	Key           string   `json:"key,omitempty"` // never shown again
-	RemoteName    string   `json:"remote_name,omitempty"`
-	Engine        string   `json:"engine,omitempty"`
-	Plans         []string `json:"plans,omitempty"`
-	Specs         []string `json:"specs,omitempty"` // names; the first is the default
-	ContextLength int64    `json:"context_length,omitempty"`
-	Thinking      string   `json:"thinking,omitempty"`
-	StandIn       bool     `json:"stand_in,omitempty"`
-	Description   string   `json:"description,omitempty"`
+	Name          string    `json:"name"`
+	Upload        string    `json:"upload,omitempty"`      // id of a complete [Upload]
+	WeightType    string    `json:"weight_type,omitempty"` // of an upload with a base: lora (default) or full
+	Path          string    `json:"path,omitempty"`
+	Base          string    `json:"base,omitempty"`
+	Adapter       string    `json:"adapter,omitempty"`
+	URL           string    `json:"url,omitempty"`
+	Key           string    `json:"key,omitempty"` // never shown again
+	RemoteName    string    `json:"remote_name,omitempty"`
+	Engine        string    `json:"engine,omitempty"`
+	Plans         []string  `json:"plans,omitempty"`
+	Specs         []string  `json:"specs,omitempty"` // names; the first is the default
+	ContextLength int64     `json:"context_length,omitempty"`
+	Thinking      string    `json:"thinking,omitempty"`
+	StandIn       bool      `json:"stand_in,omitempty"`
+	PTU           *PTUTerms `json:"ptu,omitempty"` // an owner's to say
+	Description   string    `json:"description,omitempty"`
 }
 
 // ModelList is the answer of GET /berth/v1/models.

@@ -116,6 +116,10 @@ func newModel(m config.Model) (berth.NewModel, error) {
 	if m.Calibration.InputTPM > 0 {
 		n.Calibration = berth.Calibration{InputTPM: int64(m.Calibration.InputTPM), OutputTPM: int64(m.Calibration.OutputTPM), Declared: true}
 	}
+	n.PTU = berth.PTUTerms{CacheFactor: berth.Factor(m.PTU.CacheFactor), MaxInput: m.PTU.MaxInput}
+	for _, l := range m.PTU.LongInput {
+		n.PTU.LongInput = append(n.PTU.LongInput, berth.LongInput{Above: l.Above(), Input: berth.Factor(l.Input), Output: berth.Factor(l.Output)})
+	}
 	for _, p := range m.Plans {
 		n.Plans = append(n.Plans, berth.Plan(p))
 	}

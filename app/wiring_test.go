@@ -160,6 +160,7 @@ func TestEveryFieldOfAModelEntryArrives(t *testing.T) {
 		Name: "n", Path: "p", Base: "b", Adapter: "a", URL: "u", KeyFile: keyFile, RemoteName: "r", Engine: "fake",
 		Plans: []string{"ptu", "mu"}, Specs: []config.SpecOverride{{Name: "MU1", Threads: 1, Memory: 2, Slots: 3, Context: 4, Units: 5}},
 		Pool: config.Pool{Spec: "MU1", Min: 1, Max: 2}, Calibration: config.Calibration{InputTPM: 6, OutputTPM: 7},
+		PTU:      config.PTU{CacheFactor: 200, MaxInput: 9, LongInput: []config.LongInput{{Name: "5", Input: 1330, Output: 1170}}},
 		Thinking: "always", Context: 8, StandIn: true, Description: "d",
 	})
 	want := berth.NewModel{
@@ -168,6 +169,7 @@ func TestEveryFieldOfAModelEntryArrives(t *testing.T) {
 		Specs:       []berth.SpecOverride{{Spec: "MU1", Threads: 1, MemoryBytes: 2, Slots: 3, ContextLength: 4, UnitsPerReplica: 5}},
 		Pool:        berth.PoolPolicy{Spec: "MU1", Min: 1, Max: 2},
 		Calibration: berth.Calibration{InputTPM: 6, OutputTPM: 7, Declared: true},
+		PTU:         berth.PTUTerms{CacheFactor: 200, MaxInput: 9, LongInput: []berth.LongInput{{Above: 5, Input: 1330, Output: 1170}}},
 		Thinking:    berth.ThinkingAlways, ContextLength: 8, StandIn: true, Description: "d", Configured: true,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {

@@ -125,18 +125,19 @@ func TestExitCodesAndSentences(t *testing.T) {
 		_ = connection.Close()
 	})
 	for commandLine, want := range map[string]result{
-		"get refused":               {exitRefused, "", "berth: Model: refused not found! (NotFound, request r-9)\n"},
-		"get broken":                {exitUnreachable, "", "berth: Something broke. (InternalError, request r-9)\n"},
-		"get busy":                  {exitRefused, "", "berth: Requests throttling triggered. (Throttling, request r-9) Try again in 12 s.\n"},
-		"get":                       {exitUsage, "", "berth: wrong arguments; write: berth get DEPLOYED_MODEL [flags]\nSee: berth get --help\n"},
-		"get x --frobnicate":        {exitUsage, "", "berth: unknown flag: --frobnicate\nSee: berth get --help\n"},
-		"list -o xml":               {exitUsage, "", "berth: invalid argument \"xml\" for \"-o, --output\" flag: it is table, json or yaml\nSee: berth list --help\n"},
-		"lst":                       {exitUsage, "", "berth: there is no command berth lst; did you mean list or get?\nSee: berth --help\n"},
-		"key craete":                {exitUsage, "", "berth: there is no command berth key craete; did you mean create?\nSee: berth key --help\n"},
-		"usage --from soon":         {exitUsage, "", "berth: --from: \"soon\" is neither a day (2026-10-02) nor a time (2026-10-02T15:00:00Z) nor how long ago (90m, 7d)\nSee: berth usage --help\n"},
-		"model add m":               {exitUsage, "", "berth: name exactly one of --path, --adapter and --endpoint\nSee: berth model add --help\n"},
-		"model add m --adapter f":   {exitUsage, "", "berth: --base and --adapter belong together\nSee: berth model add --help\n"},
-		"key create --expires next": {exitUsage, "", "berth: --expires: \"next\" is neither a day (2026-10-02) nor a time (2026-10-02T15:00:00Z) nor how long ago (90m, 7d)\nSee: berth key create --help\n"},
+		"get refused":        {exitRefused, "", "berth: Model: refused not found! (NotFound, request r-9)\n"},
+		"get broken":         {exitUnreachable, "", "berth: Something broke. (InternalError, request r-9)\n"},
+		"get busy":           {exitRefused, "", "berth: Requests throttling triggered. (Throttling, request r-9) Try again in 12 s.\n"},
+		"get":                {exitUsage, "", "berth: wrong arguments; write: berth get DEPLOYED_MODEL [flags]\nSee: berth get --help\n"},
+		"get x --frobnicate": {exitUsage, "", "berth: unknown flag: --frobnicate\nSee: berth get --help\n"},
+		"list -o xml":        {exitUsage, "", "berth: invalid argument \"xml\" for \"-o, --output\" flag: it is table, json or yaml\nSee: berth list --help\n"},
+		"lst":                {exitUsage, "", "berth: there is no command berth lst; did you mean list or get?\nSee: berth --help\n"},
+		"key craete":         {exitUsage, "", "berth: there is no command berth key craete; did you mean create?\nSee: berth key --help\n"},
+		"usage --from soon":  {exitUsage, "", "berth: --from: \"soon\" is neither a day (2026-10-02) nor a time (2026-10-02T15:00:00Z) nor how long ago (90m, 7d)\nSee: berth usage --help\n"},
+		"model add m":        {exitUsage, "", "berth: name exactly one of --path, --adapter and --endpoint\nSee: berth model add --help\n"},
+		"model add m --path f --long-input 32:1.33": {exitUsage, "", "berth: --long-input 32:1.33 is not like 32768:1.33:1.17, which is a length in tokens, what tokens of the input beyond it count, and tokens of the answer\nSee: berth model add --help\n"},
+		"model add m --adapter f":                   {exitUsage, "", "berth: --base and --adapter belong together\nSee: berth model add --help\n"},
+		"key create --expires next":                 {exitUsage, "", "berth: --expires: \"next\" is neither a day (2026-10-02) nor a time (2026-10-02T15:00:00Z) nor how long ago (90m, 7d)\nSee: berth key create --help\n"},
 	} {
 		if got := f.run(t, "", strings.Fields(commandLine)...); got != want {
 			t.Errorf("%s: got\n%+v\nwant\n%+v", commandLine, got, want)

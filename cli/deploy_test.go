@@ -31,8 +31,9 @@ func TestFlagsBecomeFieldsOnlyWhenGiven(t *testing.T) {
 		"key create --name n --workspace llm-1 --expires 30d":                               `POST /berth/v1/keys {"workspace_id":"llm-1","role":"inference","name":"n","expires_at":"2026-11-01T12:00:00Z"}`,
 		"key create --role admin --expires 2027-01-01":                                      `POST /berth/v1/keys {"role":"admin","expires_at":"2027-01-01T00:00:00Z"}`,
 		"model add m --path " + file + " --on-server --plans mu,ptu --specs MU1 --stand-in": `POST /berth/v1/models {"name":"m","path":"` + file + `","plans":["mu","ptu"],"specs":["MU1"],"stand_in":true}`,
-		"model add m --base b --adapter /elsewhere/a.gguf":                                  `POST /berth/v1/models {"name":"m","base":"b","adapter":"/elsewhere/a.gguf"}`,
-		"model add m --endpoint https://x/v1 --remote-name r --key-file " + filepath.Join(filepath.Dir(file), "key"): `POST /berth/v1/models {"name":"m","url":"https://x/v1","key":"sk-remote","remote_name":"r"}`,
+		"model add m --path " + file + " --on-server --cache-factor 0.2 --max-input 900 --long-input 32:1.33:1.17,64:2:2": `POST /berth/v1/models {"name":"m","path":"` + file + `","ptu":{"cache_factor":0.2,"max_input":900,"long_input":[{"above":32,"input":1.33,"output":1.17},{"above":64,"input":2,"output":2}]}}`,
+		"model add m --base b --adapter /elsewhere/a.gguf":                                                                `POST /berth/v1/models {"name":"m","base":"b","adapter":"/elsewhere/a.gguf"}`,
+		"model add m --endpoint https://x/v1 --remote-name r --key-file " + filepath.Join(filepath.Dir(file), "key"):      `POST /berth/v1/models {"name":"m","url":"https://x/v1","key":"sk-remote","remote_name":"r"}`,
 	} {
 		f := furnished(t)
 		if r := f.run(t, "", strings.Fields(commandLine)...); r.code != exitDone || !reflect.DeepEqual(f.calls(), []string{want}) {

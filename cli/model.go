@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,8 @@ func (p *program) addModel() *cobra.Command {
 	var m api.AddModel
 	var keyFile string
 	var onServer bool
+	var terms api.PTUTerms
+	var long []string
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a model: weights, an adapter or somebody's endpoint",
@@ -37,6 +40,13 @@ given again. A name that is not here, or any with --on-server, is one of the ser
 			m.Name = args[0]
 			if err := checkSource(cmd, m); err != nil {
 				return err
+			}
+			var err error
+			if terms.LongInput, err = longInputs(long); err != nil {
+				return usageError{cmd, err.Error()}
+			}
+			if terms.CacheFactor != 0 || terms.MaxInput != 0 || terms.LongInput != nil {
+				m.PTU = &terms
 			}
 			if !onServer {
 				if err := p.send(cmd.Context(), client, &m); err != nil {
@@ -71,9 +81,33 @@ given again. A name that is not here, or any with --on-server, is one of the ser
 	flags.StringSliceVar(&m.Specs, "specs", nil, "`specs` it is sold on, the default one first")
 	flags.Int64Var(&m.ContextLength, "context", 0, "largest prompt and answer together, in `tokens`; without it the file's")
 	flags.StringVar(&m.Thinking, "thinking", "", "`whether` it reasons before it answers: none, optional or always")
+	flags.Float64Var(&terms.CacheFactor, "cache-factor", 0, "`factor` by which cached input counts against a ptu reservation, such as 0.2")
+	flags.Int64Var(&terms.MaxInput, "max-input", 0, "longest input of a ptu call in `tokens`; a longer one is overflow")
+	flags.StringSliceVar(&long, "long-input", nil, "`lengths` of input from which ptu counts more, as TOKENS:INPUT-FACTOR:OUTPUT-FACTOR")
 	flags.BoolVar(&m.StandIn, "stand-in", false, "it runs other weights than its name says, and is shown so")
 	flags.StringVar(&m.Description, "description", "", "`sentence` for people")
 	return cmd
+}
+
+// longInputs reads lengths such as 32768:1.33:1.17.
+func longInputs(texts []string) (list []api.LongInput, err error) {
+	for _, text := range texts {
+		var l api.LongInput
+		parts := strings.Split(text, ":")
+		if len(parts) == 3 {
+			l.Above, err = strconv.ParseInt(parts[0], 10, 64)
+			for i, factor := range []*float64{&l.Input, &l.Output} {
+				if err == nil {
+					*factor, err = strconv.ParseFloat(parts[i+1], 64)
+				}
+			}
+		}
+		if len(parts) != 3 || err != nil {
+			return nil, fmt.Errorf("--long-input %s is not like 32768:1.33:1.17, which is a length in tokens, what tokens of the input beyond it count, and tokens of the answer", text)
+		}
+		list = append(list, l)
+	}
+	return list, nil
 }
 
 // checkSource wants exactly one of the three kinds.
@@ -180,6 +214,7 @@ func (p *program) modelFacts(m api.Model) table {
 		"Context", known(m.ContextLength),
 		"Thinking", m.Thinking,
 		"Calibration", calibration(m.Calibration),
+		"Terms of ptu", ptuTerms(m.PTU),
 		"File", m.Path,
 		"Size", size(m.SizeBytes),
 		"Digest", m.Digest,
@@ -212,6 +247,24 @@ func calibration(c *api.Calibration) string {
 			perToken(f.InputNSPerToken), perToken(f.OutputNSPerToken), most(c.MaxInputTPM), most(c.MaxOutputTPM))
 	}
 	return count(c.InputTPM) + " in, " + count(c.OutputTPM) + " out tpm per replica (declared, not measured)"
+}
+
+// ptuTerms says how tokens count against reservations; "" where each counts as one.
+func ptuTerms(t *api.PTUTerms) string {
+	if t == nil {
+		return ""
+	}
+	var parts []string
+	if t.CacheFactor > 0 {
+		parts = append(parts, fmt.Sprintf("cached input × %v", t.CacheFactor))
+	}
+	for _, l := range t.LongInput {
+		parts = append(parts, fmt.Sprintf("input beyond %s × %v and then output × %v", amount(l.Above, "token"), l.Input, l.Output))
+	}
+	if t.MaxInput > 0 {
+		parts = append(parts, "an input longer than "+amount(t.MaxInput, "token")+" is overflow")
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (p *program) deleteModel() *cobra.Command {

@@ -13,6 +13,7 @@ package config
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -75,6 +76,7 @@ type Model struct {
 	Specs       []SpecOverride `config:"specs"`                     // in the file's order: the first is the default
 	Pool        Pool           `config:"pool"`
 	Calibration Calibration    `config:"calibration"`
+	PTU         PTU            `config:"ptu"`
 	Thinking    string         `config:"thinking" oneof:"none optional always"` // "": detected
 	Context     int            `config:"context" min:"1" max:"1048576"`         // ceiling in tokens
 	StandIn     bool           `config:"stand_in"`                              // another vendor's name on these files
@@ -105,6 +107,34 @@ type Calibration struct {
 	InputTPM  int `config:"input_tpm" min:"1" max:"1000000000000"`
 	OutputTPM int `config:"output_tpm" min:"1" max:"1000000000000"`
 }
+
+// PTU is how the tokens of ptu deployments count against what they reserved. Factors are
+// in thousandths; 0 stands for one.
+type PTU struct {
+	CacheFactor int64       `config:"cache_factor" unit:"thousandths" min:"0.001" max:"1"` // of input tokens from the prefix cache
+	MaxInput    int64       `config:"max_input" min:"1" max:"1048576"`                     // tokens; longer ones are overflow
+	LongInput   []LongInput `config:"long_input"`
+}
+
+// LongInput is what tokens count when the input is longer than its name says, in tokens:
+// those of the input beyond it, and the whole answer. 0 counts as 1.
+type LongInput struct {
+	Name   string
+	Input  int64 `config:"input" unit:"thousandths" min:"1" max:"16"`
+	Output int64 `config:"output" unit:"thousandths" min:"1" max:"16"`
+}
+
+// Above returns the length that l is named after, 0 when it is none.
+func (l LongInput) Above() int64 {
+	n, err := strconv.ParseInt(l.Name, 10, 64)
+	if err != nil || n < 1 || n > maxContext || strconv.FormatInt(n, 10) != l.Name {
+		return 0
+	}
+	return n
+}
+
+// maxContext bounds lengths of sequences, in tokens.
+const maxContext = 1 << 20
 
 // Imports says where model import jobs may read, and what they and uploads may take.
 type Imports struct {

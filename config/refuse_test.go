@@ -172,6 +172,17 @@ func TestWhatIsRefusedAndWithWhichSentence(t *testing.T) {
 			file: "models: {m: {path: p, calibration: {input_tpm: 1}}}\n",
 			want: "berth.yaml:1: models.m.calibration needs both input_tpm and output_tpm, as carried at the same time",
 		},
+		"factors that are none, and lengths": {
+			file: "models: {m: {path: p, ptu: {cache_factor: 0.1255, max_input: 32K, long_input: {8: {input: 0.5}}}}}\n",
+			want: "berth.yaml:1: models.m.ptu.cache_factor is 0.1255, but must be a number of at most three decimals such as 0.125 from 0.001 to 1\n" +
+				"berth.yaml:1: models.m.ptu.max_input is 32K, but must be a whole number from 1 to 1048576\n" +
+				"berth.yaml:1: models.m.ptu.long_input.8.input is 0.5, but must be a number of at most three decimals such as 0.125 from 1 to 16",
+		},
+		"a long input that counts less, and one that is no number": {
+			file: "models: {m: {path: p, ptu: {long_input: {9: {input: 1.5}, 10: {output: 2}, 08: {}}}}}\n",
+			want: "berth.yaml:1: models.m.ptu.long_input.08 must be a number of tokens from 1 to 1048576, beyond which an input is long\n" +
+				"berth.yaml:1: models.m.ptu.long_input.10 has a smaller factor than models.m.ptu.long_input.9; longer inputs must not count less",
+		},
 		"an import store without path": {
 			file: "imports: {stores: {s: {workspaces: [w]}}}\n",
 			want: "berth.yaml:1: imports.stores.s has no path; give a folder or s3://bucket",

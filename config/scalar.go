@@ -59,7 +59,8 @@ func within(t reflect.Type, f field, n int64) bool {
 	return low <= n && n <= high
 }
 
-// quantity reads an integer, a size in bytes or a duration in nanoseconds.
+// quantity reads an integer, a size in bytes, a duration in nanoseconds or a number in
+// thousandths.
 func quantity(t reflect.Type, f field, text string) (int64, bool) {
 	switch {
 	case t == durationType:
@@ -68,9 +69,21 @@ func quantity(t reflect.Type, f field, text string) (int64, bool) {
 	case f.unit == "bytes":
 		n, err := units.RAMInBytes(text)
 		return n, err == nil
+	case f.unit == "thousandths":
+		return thousandths(text)
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	return n, err == nil
+}
+
+// thousandths reads a number of at most three decimals.
+func thousandths(text string) (int64, bool) {
+	whole, decimals, _ := strings.Cut(text, ".")
+	if len(decimals) > 3 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(whole+decimals+"000"[len(decimals):], 10, 32)
+	return int64(n), err == nil //nolint:gosec // of 32 bits
 }
 
 // allowed finishes the sentence "… must be".
@@ -88,9 +101,11 @@ func allowed(t reflect.Type, f field) string {
 		return "a duration such as 90s or 2m" + span
 	case f.unit == "bytes":
 		return "a size such as 256MiB" + span
+	case f.unit == "thousandths":
+		return "a number of at most three decimals such as 0.125" + span
 	case t.Kind() == reflect.Bool:
 		return "true or false"
-	case t.Kind() == reflect.Int:
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
 		return "a whole number" + span
 	}
 	return "text"
@@ -107,6 +122,8 @@ func format(v reflect.Value, f field) string {
 		return f.shown(v.String())
 	case f.unit == "bytes":
 		return formatSize(v.Int())
+	case f.unit == "thousandths":
+		return strconv.FormatFloat(float64(v.Int())/1000, 'f', -1, 64)
 	}
 	return fmt.Sprint(v.Interface())
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"net/url"
@@ -133,6 +134,25 @@ func (b *binder) model(m *Model, c *Config) {
 	}
 	if (m.Calibration.InputTPM == 0) != (m.Calibration.OutputTPM == 0) {
 		b.wrong(key+".calibration", "%s.calibration needs both input_tpm and output_tpm, as carried at the same time", key)
+	}
+	b.longInputs(m.PTU.LongInput, key+".ptu.long_input")
+}
+
+// longInputs checks the lengths and puts them in their order. What each token counts must
+// not fall with the length: a call reserves for the longest that its input can be.
+func (b *binder) longInputs(list []LongInput, key string) {
+	for i := range list {
+		l := &list[i]
+		if l.Above() == 0 {
+			b.wrong(join(key, l.Name), "%s must be a number of tokens from 1 to %d, beyond which an input is long", join(key, l.Name), maxContext)
+		}
+		l.Input, l.Output = cmp.Or(l.Input, 1000), cmp.Or(l.Output, 1000)
+	}
+	slices.SortFunc(list, func(x, y LongInput) int { return cmp.Compare(x.Above(), y.Above()) })
+	for i := 1; i < len(list); i++ {
+		if list[i].Input < list[i-1].Input || list[i].Output < list[i-1].Output {
+			b.wrong(join(key, list[i].Name), "%s has a smaller factor than %s; longer inputs must not count less", join(key, list[i].Name), join(key, list[i-1].Name))
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ type call struct {
 	live        *live
 	request     request     // parse
 	class       berth.Class // reserve
-	asked       Tokens
+	asked       Tokens      // as they are, without factors
 	reservation Reservation
 	standing    Standing      // of the limits, after the reservation
 	patience    time.Duration // forward: how long it waits for its turn, at most

@@ -101,8 +101,8 @@ func (unlimited) Settle(time.Time, Tokens) {}
 
 // reserve admits the call within the limits of its deployment and finds on whose promise.
 // The input counts as its upper bound first, which costs nothing, and is counted exactly
-// only where that does not fit (design 7). A ptu call beyond its reservation, or with a
-// longer input than reservations serve, is overflow where the deployment says so
+// only where that does not fit (design 7), or is longer than reservations serve. A ptu call
+// with such an input is overflow, one beyond its reservation where the deployment says so
 // (api.md 6.3). A deployment without limits costs nothing here.
 func (g *Gateway) reserve(ctx context.Context, c *call) error {
 	c.class = classOf(c.route.Plan)
@@ -113,12 +113,24 @@ func (g *Gateway) reserve(ctx context.Context, c *call) error {
 	if limitsTokens(c.route.Limits) {
 		input, exact = g.boundInput(ctx, c), false
 	}
+	if c.route.Terms.TooLong(input) {
+		switch n, err := g.countCall(ctx, c.asking(c.request)); {
+		case err == nil:
+			input, exact = n, true
+		case !errors.Is(err, errNoCount): // else the bound decides
+			return err
+		}
+		if c.route.Terms.TooLong(input) {
+			c.class, c.standing = berth.ClassOverflow, c.live.limiter.Standing(g.now(), c.route.Limits)
+			return nil
+		}
+	}
 	for {
 		refusal := g.reserveInput(c, input)
 		switch {
 		case refusal == nil:
 			return nil
-		case !exact && refusal.ofInput():
+		case !exact && (refusal.ofInput() || c.longer(input)):
 			var err error
 			if input, err = g.countCall(ctx, c.asking(c.request)); err == nil {
 				exact = true
@@ -139,11 +151,38 @@ func (g *Gateway) reserve(ctx context.Context, c *call) error {
 // reserveInput tries to reserve for the call with so many tokens of input.
 func (g *Gateway) reserveInput(c *call, input int64) *Refusal {
 	c.asked = c.request.ask(input, &c.live.past)
-	reservation, refusal := c.live.limiter.Reserve(g.now(), c.route.Limits, c.asked, &c.standing)
+	reservation, refusal := c.live.limiter.Reserve(g.now(), c.route.Limits, c.charged(c.asked, 0), &c.standing)
 	if refusal == nil {
 		c.reservation = reservation
 	}
 	return refusal
+}
+
+// charged is what tokens of the call count against its deployment's limits (api.md 5.3). A
+// reservation for all of the input, nothing of it cached, is never below what is charged in
+// the end.
+func (c *call) charged(t Tokens, cached int64) Tokens {
+	terms := &c.route.Terms
+	return Tokens{
+		Requests: t.Requests, Input: terms.ChargeInput(t.Input, cached), Output: terms.ChargeOutput(t.Output, t.Input),
+		Thinking: terms.ChargeOutput(t.Thinking, t.Input), Content: terms.ChargeOutput(t.Content, t.Input),
+	}
+}
+
+// longer reports whether an answer counts more because the input is that long.
+func (c *call) longer(input int64) bool {
+	long := c.route.Terms.LongInput
+	return len(long) > 0 && input > long[0].Above
+}
+
+// provisioned is what the call used of a reservation, after factors (api.md 9.3); ok is
+// false when it used none.
+func (c *call) provisioned(u *usage) (input, output int64, ok bool) {
+	if c.class != berth.ClassReserved {
+		return 0, 0, false
+	}
+	terms := &c.route.Terms
+	return terms.ChargeInput(u.input, u.cached), terms.ChargeOutput(u.output, u.input), true
 }
 
 // ofInput reports whether a smaller input would help.

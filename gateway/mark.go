@@ -7,7 +7,7 @@ import berth "github.com/berthhq/berth"
 func (g *Gateway) mark(c *call) error {
 	c.mark.UsageRecord = c.about()
 	c.mark.InputTokens = estimate(&c.request).input
-	c.mark.Booked = c.booked(c.asked)
+	c.mark.Booked = c.booked(c.charged(c.asked, 0))
 	c.beat = g.meter.Beat()
 	return g.meter.Open(&c.mark)
 }
@@ -22,12 +22,17 @@ func (c *call) about() berth.UsageRecord {
 	}
 }
 
-// booked is what of t stands in the limits: nothing of a call that reserved nothing.
+// booked is what of t, as charged, stands in the limits: nothing of a call that reserved
+// nothing.
 func (c *call) booked(t Tokens) berth.Booked {
 	if _, free := c.reservation.(unlimited); free {
 		return berth.Booked{}
 	}
-	return berth.Booked{Requests: t.Requests, Input: t.Input, Output: t.Output, Thinking: t.Thinking}
+	b := berth.Booked{Requests: t.Requests, Input: t.Input, Output: t.Output, Thinking: t.Thinking}
+	if c.route.Limits.PTU.ThinkingTPM > 0 { // each has booked its own most
+		b.Output = t.Content + t.Thinking
+	}
+	return b
 }
 
 // marksProgress does so once per beat.

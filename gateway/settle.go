@@ -13,13 +13,13 @@ import (
 // one line logged. err is what run returns.
 func (g *Gateway) settle(c *call, out *answer, err error) {
 	record := g.record(c, out, err)
-	used := Tokens{} // of a call that no engine took
+	used := Tokens{} // of a call that no engine took; as limits count them
 	switch {
 	case !c.taken:
 	case record.Source == berth.SourceUnknown:
-		used = c.asked // nobody knows better
+		used = c.charged(c.asked, 0) // nobody knows better
 	default:
-		used = c.usage.used().within(c.asked)
+		used = c.charged(c.usage.used().within(c.asked), c.usage.cached)
 		if (c.asked.Requests > 0 || c.route.PoolID != "") && c.request.operation.writes {
 			c.live.past.add(c.usage.output / c.request.n)
 		}

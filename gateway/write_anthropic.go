@@ -3,7 +3,6 @@ package gateway
 import (
 	"github.com/google/uuid"
 
-	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/internal/sse"
 )
 
@@ -120,7 +119,7 @@ func appendAnthropicUsage(dst []byte, u *usage, c *call) []byte {
 	dst = appendFigure(dst, `{"input_tokens":`, u.input-u.cached)
 	dst = appendFigure(dst, `,"output_tokens":`, u.output)
 	dst = appendFigure(dst, `,"cache_creation_input_tokens":0,"cache_read_input_tokens":`, u.cached)
-	reserved := c.class == berth.ClassReserved
+	input, output, reserved := c.provisioned(u)
 	if thinks := c.request.thinks() || u.thinking > 0; thinks || reserved {
 		dst = append(dst, `,"output_tokens_details":{`...)
 		first := true
@@ -128,12 +127,12 @@ func appendAnthropicUsage(dst []byte, u *usage, c *call) []byte {
 			dst = appendFigure(appendComma(dst, &first), `"thinking_tokens":`, u.thinking)
 		}
 		if reserved {
-			dst = appendFigure(appendComma(dst, &first), `"provisioned_tokens":`, u.output)
+			dst = appendFigure(appendComma(dst, &first), `"provisioned_tokens":`, output)
 		}
 		dst = append(dst, '}')
 	}
 	if reserved {
-		dst = append(appendFigure(dst, `,"prompt_tokens_details":{"provisioned_tokens":`, u.input), '}')
+		dst = append(appendFigure(dst, `,"prompt_tokens_details":{"provisioned_tokens":`, input), '}')
 	}
 	return append(dst, '}')
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/internal/sse"
 )
 
@@ -181,9 +180,9 @@ func (w *nativeWriter) appendUsage(dst []byte, u *usage) []byte {
 	if w.call.request.thinks() || u.thinking > 0 {
 		dst = append(appendFigure(dst, `,"output_tokens_details":{"reasoning_tokens":`, u.thinking), '}')
 	}
-	dst = appendPromptDetails(dst, u, w.call.class)
-	if w.call.class == berth.ClassReserved {
-		dst = append(appendFigure(dst, `,"completion_tokens_details":{"provisioned_tokens":`, u.output), '}')
+	dst = appendPromptDetails(dst, u, w.call)
+	if _, output, ok := w.call.provisioned(u); ok {
+		dst = append(appendFigure(dst, `,"completion_tokens_details":{"provisioned_tokens":`, output), '}')
 	}
 	return append(dst, '}')
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/google/uuid"
 
-	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/internal/sse"
 )
 
@@ -59,7 +58,7 @@ func (w *openAIWhole) appendBody(dst []byte, parts []part, u *usage) []byte {
 		}
 	}
 	dst = append(dst, `],"usage":`...)
-	dst = appendOpenAIUsage(dst, u, w.call.class)
+	dst = appendOpenAIUsage(dst, u, w.call)
 	dst = append(dst, `,"system_fingerprint":null`...)
 	return append(appendTier(dst, w.call.class), '}')
 }
@@ -159,7 +158,7 @@ func (*openAIStream) canEnd(*failure) bool { return false }
 func (w *openAIStream) end(dst []byte, u *usage) []byte {
 	if w.call.request.wantsUsage {
 		w.chunk = append(append(w.chunk[:0], w.head...), `],"usage":`...)
-		w.chunk = appendOpenAIUsage(w.chunk, u, w.call.class)
+		w.chunk = appendOpenAIUsage(w.chunk, u, w.call)
 		w.chunk = append(w.chunk, `,"system_fingerprint":null`...)
 		w.chunk = append(appendTier(w.chunk, w.call.class), '}')
 		dst = sse.AppendData(dst, w.chunk)
@@ -212,30 +211,31 @@ func appendToolCalls(dst []byte, calls value) []byte {
 
 // appendOpenAIUsage appends usage. text_tokens includes the thinking ones and stands
 // there with them only.
-func appendOpenAIUsage(dst []byte, u *usage, class berth.Class) []byte {
+func appendOpenAIUsage(dst []byte, u *usage, c *call) []byte {
 	dst = appendFigure(dst, `{"prompt_tokens":`, u.input)
 	dst = appendFigure(dst, `,"completion_tokens":`, u.output)
 	dst = appendFigure(dst, `,"total_tokens":`, u.input+u.output)
-	dst = appendPromptDetails(dst, u, class)
+	dst = appendPromptDetails(dst, u, c)
+	_, output, reserved := c.provisioned(u)
 	switch {
 	case u.thinking > 0:
 		dst = appendFigure(dst, `,"completion_tokens_details":{"reasoning_tokens":`, u.thinking)
 		dst = appendFigure(dst, `,"text_tokens":`, u.output)
-		if class == berth.ClassReserved {
-			dst = appendFigure(dst, `,"provisioned_tokens":`, u.output)
+		if reserved {
+			dst = appendFigure(dst, `,"provisioned_tokens":`, output)
 		}
 		dst = append(dst, '}')
-	case class == berth.ClassReserved:
-		dst = append(appendFigure(dst, `,"completion_tokens_details":{"provisioned_tokens":`, u.output), '}')
+	case reserved:
+		dst = append(appendFigure(dst, `,"completion_tokens_details":{"provisioned_tokens":`, output), '}')
 	}
 	return append(dst, '}')
 }
 
 // appendPromptDetails appends what both dialects say of the prompt.
-func appendPromptDetails(dst []byte, u *usage, class berth.Class) []byte {
+func appendPromptDetails(dst []byte, u *usage, c *call) []byte {
 	dst = appendFigure(dst, `,"prompt_tokens_details":{"cached_tokens":`, u.cached)
-	if class == berth.ClassReserved {
-		dst = appendFigure(dst, `,"provisioned_tokens":`, u.input)
+	if input, _, ok := c.provisioned(u); ok {
+		dst = appendFigure(dst, `,"provisioned_tokens":`, input)
 	}
 	return append(dst, '}')
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/google/uuid"
 
-	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/internal/sse"
 )
 
@@ -269,7 +268,7 @@ func (w *responsesWriter) appendResponse(dst []byte, status string, u *usage) []
 	if u == nil {
 		dst = append(dst, "null"...)
 	} else {
-		dst = appendResponsesUsage(dst, u, w.call.class)
+		dst = appendResponsesUsage(dst, u, w.call)
 	}
 	return append(appendTier(dst, w.call.class), '}')
 }
@@ -282,16 +281,17 @@ func itemStatus(status string, last bool) string {
 	return "completed"
 }
 
-func appendResponsesUsage(dst []byte, u *usage, class berth.Class) []byte {
+func appendResponsesUsage(dst []byte, u *usage, c *call) []byte {
+	input, output, reserved := c.provisioned(u)
 	dst = appendFigure(dst, `{"input_tokens":`, u.input)
 	dst = appendFigure(dst, `,"input_tokens_details":{"cached_tokens":`, u.cached)
-	if class == berth.ClassReserved {
-		dst = appendFigure(dst, `,"provisioned_tokens":`, u.input)
+	if reserved {
+		dst = appendFigure(dst, `,"provisioned_tokens":`, input)
 	}
 	dst = appendFigure(dst, `},"output_tokens":`, u.output)
 	dst = appendFigure(dst, `,"output_tokens_details":{"reasoning_tokens":`, u.thinking)
-	if class == berth.ClassReserved {
-		dst = appendFigure(dst, `,"provisioned_tokens":`, u.output)
+	if reserved {
+		dst = appendFigure(dst, `,"provisioned_tokens":`, output)
 	}
 	return append(appendFigure(dst, `},"total_tokens":`, u.input+u.output), '}')
 }

@@ -312,6 +312,23 @@ func TestCatalogue(t *testing.T) {
 	if specs := d.mustAsk(request{key: "guest", call: "GET /berth/v1/specs"}).list("specs"); len(specs) != 2 {
 		t.Errorf("specs: %v", specs)
 	}
+	const withTerms = `{"name":"cheap","path":"/models/new","engine":"fake","ptu":{"cache_factor":0.125,"max_input":9,"long_input":[{"above":5,"input":1.33}]}}`
+	terms := fmt.Sprint(d.mustAsk(request{key: "owner", call: "POST /berth/v1/models", body: withTerms}).at("ptu"))
+	if terms != "map[cache_factor:0.125 long_input:[map[above:5 input:1.33 output:1]] max_input:9]" {
+		t.Errorf("ptu is %s", terms)
+	}
+	d.mustRefuse("terms that are not an owner's", request{key: "admin", call: "POST /berth/v1/models", body: `{"name":"n","upload":"upl_1","ptu":{"cache_factor":0.1}}`}, 403, "AccessDenied", "Only a key of role owner")
+	for says, terms := range map[string]string{
+		"at most three decimals":                             `{"cache_factor":0.1255}`,
+		"cache_factor must be from 0.001 to 1":               `{"cache_factor":1.5}`,
+		"max_input must be above 0":                          `{"max_input":-1}`,
+		"the lengths of long_input must be above 0 and rise": `{"long_input":[{"above":5},{"above":5}]}`,
+		"the factors of long_input must be from 1 to 16":     `{"long_input":[{"above":5,"output":17}]}`,
+		"must not fall from one length to the next":          `{"long_input":[{"above":5,"input":2},{"above":6,"input":1.5}]}`,
+		"long_input has 9 lengths; use at most 8":            `{"long_input":[{"above":1},{"above":2},{"above":3},{"above":4},{"above":5},{"above":6},{"above":7},{"above":8},{"above":9}]}`,
+	} {
+		d.mustRefuse(says, request{key: "owner", call: "POST /berth/v1/models", body: `{"name":"n","path":"/x","engine":"fake","ptu":` + terms + `}`}, 400, "InvalidParameter", says)
+	}
 	d.mustRefuse("a taken name", request{key: "owner", call: "POST /berth/v1/models", body: `{"name":"new","path":"/x","engine":"fake"}`}, 409, "Conflict", "taken")
 	d.mustRefuse("an unknown plan", request{key: "owner", call: "POST /berth/v1/models", body: `{"name":"n","path":"/x","engine":"fake","plans":["gold"]}`}, 400, "InvalidParameter", "gold")
 	d.mustRefuse("an unknown field", request{key: "owner", call: "POST /berth/v1/models", body: `{"name":"n","pth":"/x"}`}, 400, "InvalidParameter", "pth")

@@ -94,6 +94,9 @@ func (s *Server) addModel(ctx context.Context, r *http.Request) (any, error) {
 	for _, name := range a.Specs {
 		n.Specs = append(n.Specs, berth.SpecOverride{Spec: name})
 	}
+	if n.PTU, err = readTerms(a.PTU); err != nil {
+		return nil, err
+	}
 	m, err := s.Models.Add(ctx, n)
 	if err != nil {
 		return nil, err
@@ -131,7 +134,7 @@ func (s *Server) model(ctx context.Context, m berth.Model, known []berth.Measure
 			UnitsPerReplica: spec.UnitsPerReplica,
 		})
 	}
-	out.Calibration = s.calibration(&m, known)
+	out.Calibration, out.PTU = s.calibration(&m, known), shownTerms(&m.PTU)
 	return out
 }
 

@@ -29,6 +29,7 @@ var modelTable = newTable("models", "model", func(m *berth.Model) []column {
 		{"calibration_input_tpm", &m.Calibration.InputTPM},
 		{"calibration_output_tpm", &m.Calibration.OutputTPM},
 		{"calibration_declared", &m.Calibration.Declared},
+		{"ptu", document{&m.PTU}},
 		{"thinking", &m.Thinking},
 		{"context_length", &m.ContextLength},
 		{"stand_in", &m.StandIn},
