@@ -7,11 +7,32 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berthhq/berth/internal/front"
 	"github.com/berthhq/berth/server"
 )
 
-// httpServer is the one listener of design 10: the gateway's paths and the control
-// plane's.
+// frontServer serves the one listener of design 10: calls that are quite plain by itself,
+// all else by net/http.
+func (a *App) frontServer() *front.Server {
+	return front.New(front.Options{
+		Handlers: a.gateway.Calls(),
+		Take: func() bool {
+			select {
+			case <-a.loop.Looked():
+				return true
+			default:
+				return false
+			}
+		},
+		Other: a.httpServer(), Idle: idlePatience, Logger: a.opt.Logger,
+		Body: func(length int64) time.Duration { return bodyTime(length, bodyPatience) },
+	})
+}
+
+// idlePatience is how long a connection may be without a request.
+const idlePatience = 2 * time.Minute
+
+// httpServer serves the gateway's paths and the control plane's.
 func (a *App) httpServer() *http.Server {
 	mux := http.NewServeMux()
 	a.gateway.Register(mux)
@@ -20,7 +41,7 @@ func (a *App) httpServer() *http.Server {
 	return &http.Server{
 		Handler:           cleanPaths(inTime(a.onceLooked(mux, control), a.opt.Config.Limits.Body, bodyPatience)),
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       idlePatience,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(a.opt.Logger.Handler(), slog.LevelDebug),
 	}
@@ -33,6 +54,10 @@ const (
 	bodyRate     = 64 << 10
 )
 
+func bodyTime(size int64, patience time.Duration) time.Duration {
+	return patience + time.Duration(size/bodyRate)*time.Second
+}
+
 // inTime bounds how long a client may take to send a body of at most most bytes; net/http
 // by itself would wait for ever, also for the body of a request that is refused unread.
 // When the body has ended, net/http lifts the deadline.
@@ -43,8 +68,7 @@ func inTime(next http.Handler, most int64, patience time.Duration) http.Handler 
 			if r.ContentLength >= 0 {
 				size = min(most, r.ContentLength)
 			}
-			until := time.Now().Add(patience + time.Duration(size/bodyRate)*time.Second)
-			_ = http.NewResponseController(w).SetReadDeadline(until) // behind a recorder nothing can hang
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime(size, patience))) // behind a recorder nothing can hang
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -3,8 +3,9 @@ package app
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
+
+	"github.com/berthhq/berth/internal/front"
 )
 
 // What a stop may take.
@@ -45,9 +46,9 @@ func (a *App) Run(ctx context.Context) error {
 		a.bench.run(benchCtx)
 	}()
 
-	front := a.httpServer()
+	server := a.frontServer()
 	served := make(chan error, 1)
-	go func() { served <- front.Serve(a.listener) }()
+	go func() { served <- server.Serve(a.listener) }()
 	var err error
 	select {
 	case <-ctx.Done():
@@ -58,7 +59,7 @@ func (a *App) Run(ctx context.Context) error {
 	stopImports() // they begin anew at the next start
 	stopBench()
 	a.drain(context.WithoutCancel(ctx))
-	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), front))
+	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), server))
 	a.gateway.Close()
 	err = errors.Join(err, a.meter.Stop())
 	<-benchDone // while the loop still takes the exits of engines
@@ -100,7 +101,7 @@ func (a *App) drain(ctx context.Context) {
 }
 
 // shutDown closes the HTTP server, by force when connections do not end in time.
-func shutDown(ctx context.Context, s *http.Server) error {
+func shutDown(ctx context.Context, s *front.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, httpGrace)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {

@@ -207,6 +207,20 @@ func (g *Gateway) Routes() []Route {
 	}
 }
 
+// Calls returns who answers the paths to which calls are posted, as they are documented.
+func (g *Gateway) Calls() map[string]http.Handler {
+	calls := map[string]http.Handler{}
+	for _, r := range g.Routes() {
+		if r.Method != http.MethodPost {
+			continue
+		}
+		for _, base := range r.Bases {
+			calls[base+r.Path] = r.handle
+		}
+	}
+	return calls
+}
+
 // Register adds the gateway's operations to mux, each with and without a trailing
 // slash, so that none is redirected. The patterns name no method: a wrong one is
 // answered in the operation's dialect.

@@ -26,6 +26,7 @@ var rooms = []room{
 	{"engine/keeper", nil, "runs beside the engine and must outlive every change of the rest"},
 	{"internal/sse", nil, "a wire format"},
 	{"internal/h1", nil, "a protocol"},
+	{"internal/front", nil, "a protocol"},
 	{"internal/archtest", nil, "reads import lists, not code"},
 
 	// Adapters: the domain's nouns in one technology each. They do not know each other.
@@ -52,7 +53,7 @@ var rooms = []room{
 	// Wiring: knows the rooms so that they need not know each other.
 	{"app", []string{
 		".", "abacus", "api", "billing", "config", "console", "engine", "engine/calibrate",
-		"engine/keeper", "engine/process", "fakeengine", "gateway", "imports", "internal/sse",
+		"engine/keeper", "engine/process", "fakeengine", "gateway", "imports", "internal/front", "internal/sse",
 		"journal", "limit", "meter", "reconcile", "sched", "secret", "server", "store",
 	}, "builds everything but the command line"},
 	{"cmd/berth", []string{"app", "cli", "engine/keeper", "fakeengine"}, "picks the program to be: keeper, fake engine or command"},
