@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	berth "github.com/berthhq/berth"
 )
@@ -38,8 +39,34 @@ var usageTable = newTable("usage", "usage record", func(r *berth.UsageRecord) []
 var insertUsageSQL = usageTable.insertSQL + " ON CONFLICT (id) DO NOTHING"
 
 func (s usage) Insert(ctx context.Context, records []berth.UsageRecord) error {
-	err := s.tx.execEach(ctx, insertUsageSQL, len(records), func(i int) []any { return usageTable.fields(&records[i]) })
+	for i := range records {
+		r := &records[i]
+		for _, t := range []*time.Time{&r.StartedAt, &r.FirstTokenAt, &r.EndedAt} {
+			if _, err := nanos(*t); err != nil {
+				return err
+			}
+		}
+	}
+	values := make([]any, 0, 32)
+	err := s.tx.execEach(ctx, insertUsageSQL, len(records), func(i int) []any {
+		values = usageValues(values[:0], &records[i])
+		return values
+	})
 	return s.tx.dialect.wrote(usageTable.noun, err)
+}
+
+// usageValues appends the columns of usageTable as a driver takes them: no other table is
+// written to so often that it matters.
+func usageValues(dst []any, r *berth.UsageRecord) []any {
+	at := func(t time.Time) int64 {
+		n, _ := nanos(t) // Insert has looked
+		return n
+	}
+	return append(dst,
+		r.ID, r.CallID, r.WorkspaceID, r.KeyID, r.DeploymentID, r.DeployedModel, r.ModelName,
+		string(r.Plan), string(r.Class), r.ReplicaID, r.Nonce, at(r.StartedAt), at(r.FirstTokenAt), at(r.EndedAt),
+		r.InputTokens, r.CachedTokens, r.OutputTokens, r.ThinkingTokens, r.Billable, string(r.End), int64(r.HTTPStatus), string(r.Source),
+	)
 }
 
 var foldTable = newTable("usage_folds", "fold of a journal", func(f *berth.Fold) []column {
