@@ -41,6 +41,7 @@ type Meter struct {
 	stop     chan struct{}
 	stopping sync.Once
 	unkept   atomic.Int64 // records that found no room
+	crowded  atomic.Bool  // more than half of the journal waits
 }
 
 // Open opens the journal and finds out how far it was folded. Start folds, Stop closes.
@@ -140,12 +141,13 @@ func (m *Meter) Progress(mark *berth.UsageMark) {
 }
 
 // Close marks the record of a call that ended. It finds room if the call was opened; of
-// others, which used nothing, a record is left out when there is none.
+// others, which used nothing, a record is left out when more than half of the journal
+// waits: who is refused all the time must not keep out those who are not.
 func (m *Meter) Close(mark *berth.UsageMark) {
 	n := size(&mark.UsageRecord)
 	need := m.journal.Space(n)
 	if mark.Ref == 0 {
-		if !m.journal.Reserve(need) {
+		if m.crowded.Load() || !m.journal.Reserve(need) {
 			m.unkept.Add(1)
 			return
 		}
@@ -181,7 +183,7 @@ func (m *Meter) beating() {
 		case <-tick.C:
 			m.beat.Add(1)
 			if n := m.unkept.Swap(0); n > 0 {
-				m.opt.Logger.Warn("calls that were refused have no record: the journal had no room", "calls", n)
+				m.opt.Logger.Warn("calls that were refused have no record: the journal had little room", "calls", n)
 			}
 		}
 	}
@@ -194,6 +196,8 @@ func (m *Meter) folding() {
 	defer tick.Stop()
 	ctx := context.Background()
 	for failing := false; ; {
+		u := m.journal.Usage()
+		m.crowded.Store(u.Segments > u.Most/2)
 		err := m.fold.all(ctx)
 		if (err != nil) != failing {
 			failing = err != nil

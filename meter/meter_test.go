@@ -324,6 +324,34 @@ func TestAStoreThatIsAway(t *testing.T) {
 	until(t, "all are recorded", func() bool { return len(h.records(t)) == n })
 }
 
+// Calls that are refused leave room for the records of those that are not, for as long as
+// the store takes none.
+func TestRefusedCallsTakeNoRoomFromOthers(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	m := h.live(t, meter.Options{Retry: time.Millisecond, Journal: journal.Options{SegmentBytes: 32 << 10, Segments: 8, Retry: time.Millisecond}})
+	m.Start()
+	h.store.set(errors.New("gone"), nil)
+	refused := mark(1)
+	refused.End = berth.EndRefused
+	for n := range 10_000 { // each fills a part of a segment; all together fill many
+		refused.ID = fmt.Sprint("use_", n)
+		m.Close(refused)
+		if n%10 == 0 {
+			time.Sleep(time.Millisecond) // as callers come one after the other
+		}
+	}
+	if u := m.Usage(); u.Segments >= u.Most {
+		t.Errorf("%+v", u)
+	}
+	k := open(t, m, mark(2))
+	m.Close(ended(k))
+	h.store.set(nil, nil)
+	until(t, "the call is recorded", func() bool {
+		return slices.ContainsFunc(h.records(t), func(r berth.UsageRecord) bool { return r.ID == k.ID })
+	})
+}
+
 func TestAFullDiskRefusesNewCallsOnly(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
