@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 // Models keeps the catalogue.
@@ -316,6 +317,8 @@ func (s *Models) inspectEndpoint(m *Model, n NewModel) error {
 		return Errorf(CodeInvalid, "The URL of model %s must be an address such as https://host/v1.", n.Name)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return Errorf(CodeInvalid, "The URL of model %s must hold neither user, password, query nor fragment; an endpoint's key is a field of its own.", n.Name)
+	case strings.ContainsFunc(n.Key, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return Errorf(CodeInvalid, "The key of model %s must be one word of letters, digits and signs, as it stands in a header; it may have been copied with a line break.", n.Name)
 	}
 	m.Kind, m.Engine, m.URL, m.RemoteName = ModelKindEndpoint, EngineEndpoint, n.URL, n.RemoteName
 	if m.Plans == nil {

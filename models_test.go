@@ -78,6 +78,7 @@ func TestARefusedModelLeavesNothing(t *testing.T) {
 		"lora of a base":     {berth.NewModel{Name: "x", Path: "f", Plans: []berth.Plan{"lora"}}, berth.CodeInvalid, "The plan lora is not sold for base models"},
 		"ptu of an adapter":  {berth.NewModel{Name: "x", Base: "abacus", Adapter: "f", Plans: []berth.Plan{"ptu"}}, berth.CodeInvalid, "The plan ptu is not sold for adapter models"},
 		"ptu of an endpoint": {berth.NewModel{Name: "x", URL: "http://x/v1", Plans: []berth.Plan{"ptu"}}, berth.CodeInvalid, "The plan ptu is not sold for endpoint models"},
+		"a key of two lines": {berth.NewModel{Name: "x", URL: "http://x/v1", Key: "K\r\nX: y"}, berth.CodeInvalid, "The key of model x must be one word"},
 		"a deployment's":     {berth.NewModel{Name: "abacus-0123abcd", Path: "f"}, berth.CodeInvalid, "looks like a deployment of abacus"},
 		"with a suffix":      {berth.NewModel{Name: "abacus-0123abcd-tst", Path: "f"}, berth.CodeInvalid, "looks like a deployment of abacus"},
 		"with a hex suffix":  {berth.NewModel{Name: "abacus-0123abcd-deadbeef", Path: "f"}, berth.CodeInvalid, "looks like a deployment of abacus"},

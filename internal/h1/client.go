@@ -67,7 +67,8 @@ type Request struct {
 	// Head is the request line and the header lines, each with its CRLF, except for
 	// Content-Length, which Post adds.
 	Head string
-	// Secret is the bearer token, "" for none.
+	// Secret is the bearer token, "" for none. One that would end its header line is
+	// refused.
 	Secret string
 	Body   []byte
 }
@@ -81,6 +82,9 @@ type Request struct {
 // that ctx ended is ctx's cause. When ctx ends later, the connection is closed at once
 // and reading the body fails.
 func (c *Client) Post(ctx context.Context, r *Request) (*http.Response, error) {
+	if !fitsHeader(r.Secret) {
+		return nil, errSecret
+	}
 	if conn := c.poolOf(r.Address).take(c.opt.Keep); conn != nil {
 		began := time.Now()
 		response, err := conn.roundTrip(ctx, r)
@@ -100,6 +104,18 @@ func (c *Client) Post(ctx context.Context, r *Request) (*http.Response, error) {
 		return nil, ended(ctx, err)
 	}
 	return response, nil
+}
+
+var errSecret = errors.New("h1: the secret has a character that no header may have")
+
+// fitsHeader reports whether text may stand in a header line.
+func fitsHeader(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 func ended(ctx context.Context, err error) error {

@@ -243,6 +243,22 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// A secret cannot add lines to a request, or a request behind it.
+func TestSecretsThatAreNone(t *testing.T) {
+	t.Parallel()
+	e := listen(t, func(s *served) { _, _ = s.request() })
+	c := newClient(t)
+	for _, secret := range []string{"a\r\nX: y", "a\nb", "a\x00", "a\x7f"} {
+		r := &Request{Address: e.Addr().String(), Head: "POST /v1/x HTTP/1.1\r\nHost: engine\r\n", Secret: secret}
+		if _, err := c.Post(within(t), r); !errors.Is(err, errSecret) {
+			t.Errorf("%q: %v", secret, err)
+		}
+	}
+	if n := e.accepted.Load(); n != 0 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 // Reading gives what is there, of several chunks if they are, and does not wait for more.
 func TestReadingDoesNotWait(t *testing.T) {
 	t.Parallel()
