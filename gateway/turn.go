@@ -46,7 +46,7 @@ type pool struct {
 	gone      bool // dropped from the table; take another
 }
 
-// place is a call's turn in a pool.
+// turnPlace is a call's turn in a pool.
 type turnPlace struct {
 	room  *pool
 	turn  berth.Turn

@@ -14,7 +14,7 @@ import (
 	"github.com/berthhq/berth/engine"
 )
 
-// Options of a measurement. All but Version are required.
+// Options of a measurement. All are required.
 type Options struct {
 	Client *http.Client
 	Now    func() time.Time
