@@ -62,6 +62,11 @@ func (g *Gateway) serve(d dialect) http.HandlerFunc {
 
 // run takes a call all the way. The error it returns is for the client, unless events
 // were sent already: then the client has been told by one more of them.
+//
+// What is on the stack of run, of converse and of stream is there for as long as a stream
+// lasts, and a stack of 8 KiB does for all of them together with net/http and what they
+// call, if barely. So each has few defers and ways out, for which the compiler needs no
+// records on the stack, and what needs much has a function of its own.
 func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 	defer func() { caught(recover(), &err) }()
 	defer g.depart(c)
@@ -71,24 +76,25 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 	}
 	defer func() { g.settle(c, out, err) }()
 	defer func() { caught(recover(), &err) }() // what panics is settled, too
-	if c.request, err = c.dialect.parse(object, r.Header, c.route); err != nil {
+	within, err := g.understand(c, object, r.Header)
+	if err != nil {
 		return err
 	}
-	answer := c.dialect.bound(&c.request, g.bounds)
-	if c.patience, err = patienceOf(r.Header, g.bounds, answer); err != nil {
-		return err
-	}
-	if err = c.request.checkBudget(g.engine(c.route.Targets[0].Engine).Traits()); err != nil {
-		return err
-	}
-	err = g.reserve(r.Context(), c)
+	return g.converse(r.Context(), c, within, out)
+}
+
+// converse has an engine answer the call within the given time.
+//
+//go:noinline
+func (g *Gateway) converse(ctx context.Context, c *call, within time.Duration, out *answer) error {
+	err := g.reserve(ctx, c)
 	c.standing.header(out.header())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer time.AfterFunc(answer, func() { cancel(timedOut()) }).Stop()
+	defer time.AfterFunc(within, func() { cancel(timedOut()) }).Stop()
 
 	defer c.leave()
 	reply, err := g.forward(ctx, c, func() { out.hurry(); cancel(wasCut()) })
@@ -100,9 +106,26 @@ func (g *Gateway) run(c *call, r *http.Request, out *answer) (err error) {
 		out.header().Set("X-Dashscope-Ptu-Overflow", "true")
 	}
 	if c.request.engineStreams() {
-		return g.stream(ctx, cancel, c, reply, out)
+		err = g.stream(ctx, cancel, c, reply, out)
+	} else {
+		err = g.whole(ctx, c, reply, out)
 	}
-	return g.whole(ctx, c, reply, out)
+	return err
+}
+
+// understand reads the body, and how long the call may take. It stands by itself so that
+// what it needs of the stack is given back: a stream keeps all of run's for its whole time.
+//
+//go:noinline
+func (g *Gateway) understand(c *call, object value, h http.Header) (within time.Duration, err error) {
+	if c.request, err = c.dialect.parse(object, h, c.route); err != nil {
+		return 0, err
+	}
+	within = c.dialect.bound(&c.request, g.bounds)
+	if c.patience, err = patienceOf(h, g.bounds, within); err != nil {
+		return 0, err
+	}
+	return within, c.request.checkBudget(g.engine(c.route.Targets[0].Engine).Traits())
 }
 
 // arrive takes a request as far as the deployment that it is for, and returns its body.

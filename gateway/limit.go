@@ -114,7 +114,7 @@ func (g *Gateway) reserve(ctx context.Context, c *call) error {
 		input, exact = g.boundInput(ctx, c), false
 	}
 	if c.route.Terms.TooLong(input) {
-		switch n, err := g.countCall(ctx, c.asking(c.request)); {
+		switch n, err := g.countExactly(ctx, c); {
 		case err == nil:
 			input, exact = n, true
 		case !errors.Is(err, errNoCount): // else the bound decides
@@ -132,7 +132,7 @@ func (g *Gateway) reserve(ctx context.Context, c *call) error {
 			return nil
 		case !exact && (refusal.ofInput() || c.longer(input)):
 			var err error
-			if input, err = g.countCall(ctx, c.asking(c.request)); err == nil {
+			if input, err = g.countExactly(ctx, c); err == nil {
 				exact = true
 				continue
 			}
@@ -146,6 +146,13 @@ func (g *Gateway) reserve(ctx context.Context, c *call) error {
 		}
 		return refused(refusal)
 	}
+}
+
+// countExactly has the input counted. It stands by itself for the stack's sake, see run.
+//
+//go:noinline
+func (g *Gateway) countExactly(ctx context.Context, c *call) (int64, error) {
+	return g.countCall(ctx, c.asking(c.request))
 }
 
 // reserveInput tries to reserve for the call with so many tokens of input.

@@ -39,18 +39,37 @@ var scratches = sync.Pool{New: func() any {
 	return &scratch{events: sse.NewReader(nil, maxEventBytes)}
 }}
 
-// stream passes a stream on in the client's dialect, event by event.
+// stream passes a stream on in the client's dialect, event by event. What is on the stack
+// while a stream waits, here and below, is there for each of thousands: what is not needed
+// then is done by functions of their own.
 func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c *call, response *http.Response, out *answer) error {
-	space := scratches.Get().(*scratch)
-	defer scratches.Put(space)
-	defer space.events.Reset(nil)
-	space.events.Reset(response.Body)
-	space.frames, space.spaces = space.frames[:0], space.spaces[:0]
-	idle := time.AfterFunc(g.bounds.StreamIdle, func() { cancel(wentIdle()) })
-	defer idle.Stop()
+	space := takeScratch(response.Body)
+	defer space.free()
+	idle := newIdleTimer(g.bounds.StreamIdle, cancel)
+	defer idle.stop()
 
 	w := c.dialect.writer(c)
-	err := g.pump(ctx, c, space, w, out, func() { idle.Reset(g.bounds.StreamIdle) })
+	err := g.pump(ctx, c, space, w, out, idle)
+	return g.endStream(c, space, w, out, idle, err)
+}
+
+//go:noinline
+func takeScratch(from io.Reader) *scratch {
+	space := scratches.Get().(*scratch)
+	space.events.Reset(from)
+	space.frames, space.spaces = space.frames[:0], space.spaces[:0]
+	return space
+}
+
+func (space *scratch) free() {
+	space.events.Reset(nil)
+	scratches.Put(space)
+}
+
+// endStream tells the client how the stream ended, err or well.
+//
+//go:noinline
+func (g *Gateway) endStream(c *call, space *scratch, w writer, out *answer, idle *idleTimer, err error) error {
 	if err != nil && !w.canEnd(failureOf(err)) {
 		return c.tellFailure(space, w, out, failureOf(err))
 	}
@@ -60,7 +79,7 @@ func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c 
 		return sendErr
 	}
 	if err == nil && !w.full() {
-		idle.Reset(drainWait)
+		idle.hurry(drainWait)
 		_, _ = space.events.Next() // the end; anything else closes the connection
 	}
 	return err
@@ -69,45 +88,54 @@ func (g *Gateway) stream(ctx context.Context, cancel context.CancelCauseFunc, c 
 // pump reads events until the engine, or the writer, has all it wants to say. Before it
 // waits for the engine it sends what there is: no event is held back, but those that
 // came together go out together. What came last is left for the end.
-func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, out *answer, alive func()) error {
+func (g *Gateway) pump(ctx context.Context, c *call, space *scratch, w writer, out *answer, idle *idleTimer) error {
 	for waited := true; !w.full(); {
 		here := space.events.Buffered()
-		waited = waited || !here
 		if !here || len(space.frames) > togetherBytes {
 			if err := c.send(space, out); err != nil {
 				return err
 			}
 			g.marksProgress(c)
 		}
-		event, err := space.events.Next()
-		switch {
-		case errors.Is(err, io.EOF) && c.usage.finish != nil:
-			return nil
-		case errors.Is(err, io.EOF):
-			return interrupted(ctx, errCutShort)
-		case err != nil:
-			return interrupted(ctx, err)
-		case event.Data == nil:
-			continue // a heartbeat
+		if !here {
+			waited = true
+			space.events.Wait()
 		}
-		if waited {
-			alive()
+		said, done, err := g.step(ctx, c, space, w)
+		if done || err != nil {
+			return err
+		}
+		if said && waited {
+			idle.allow(g.bounds.StreamIdle)
 			waited = false
 		}
-		if string(event.Data) == "[DONE]" {
-			if c.usage.finish == nil {
-				return interrupted(ctx, errCutShort)
-			}
-			return nil
-		}
-		if err := space.reply.read(event.Data, c.request.operation); err != nil {
-			return interrupted(ctx, err)
-		}
-		g.observe(c, &space.reply)
-		space.spaces.trim(&space.reply)
-		space.frames = w.event(space.frames, &space.reply, &c.usage)
 	}
 	return nil
+}
+
+// step takes in the event that has come. said: it was no heartbeat. done: it was the last.
+//
+//go:noinline
+func (g *Gateway) step(ctx context.Context, c *call, space *scratch, w writer) (said, done bool, err error) {
+	event, err := space.events.Next()
+	end := err == nil && string(event.Data) == "[DONE]" || errors.Is(err, io.EOF)
+	switch {
+	case end && c.usage.finish != nil:
+		return true, true, nil
+	case end:
+		return false, false, interrupted(ctx, errCutShort)
+	case err != nil:
+		return false, false, interrupted(ctx, err)
+	case event.Data == nil:
+		return false, false, nil
+	}
+	if err := space.reply.read(event.Data, c.request.operation); err != nil {
+		return false, false, interrupted(ctx, err)
+	}
+	g.observe(c, &space.reply)
+	space.spaces.trim(&space.reply)
+	space.frames = w.event(space.frames, &space.reply, &c.usage)
+	return true, false, nil
 }
 
 func (g *Gateway) observe(c *call, r *reply) {
