@@ -93,7 +93,7 @@ func newLogger(c config.Log, out io.Writer) (logger *slog.Logger, flush func()) 
 		return slog.New(slog.NewTextHandler(out, o)), func() {}
 	}
 	lines := newLogWriter(out)
-	return slog.New(promptHandler{slog.NewJSONHandler(lines, o), lines}), lines.Flush
+	return slog.New(promptHandler{newLineHandler(lines, o), lines}), lines.Flush
 }
 
 func demoCommand(version, executable string) *cobra.Command {
