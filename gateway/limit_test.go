@@ -82,6 +82,7 @@ func TestLimits(t *testing.T) {
 			plan: plan{limiter: refuse("input tokens", 0), route: ptu(berth.OverflowEnable)}, path: nativePath, body: generation("37+85", `"stream":true`), status: 200,
 			header: map[string]string{"X-Dashscope-Ptu-Overflow": "true"}, record: ended(berth.EndStop, 200, class(berth.ClassOverflow)),
 		},
+		// conformance 113
 		"ptu beyond it, without overflow": {
 			plan: plan{limiter: refuse("input tokens", time.Second), route: ptu(berth.OverflowDisable)}, path: nativePath, body: generation("x"),
 			status: 429, unasked: true, want: map[string]any{"code": "Throttling.AllocationQuota"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/engine"
@@ -195,7 +196,7 @@ func (l *Loop) tell(ctx context.Context, tx berth.Tx, r berth.Replica) error {
 			return err
 		}
 	} else {
-		then = fmt.Sprintf("It is started again in %s.", r.RestartAt.Sub(l.opt.Now()))
+		then = fmt.Sprintf("It is started again in %s.", r.RestartAt.Sub(l.opt.Now()).Round(time.Millisecond))
 	}
 	ids, err := l.served(ctx, tx, r)
 	if err != nil {
