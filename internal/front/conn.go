@@ -21,6 +21,12 @@ const (
 	watchAfter = 20 * time.Millisecond
 )
 
+// buffers are for connections that read a header, or have been idle since.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, bufferBytes)
+	return &b
+}}
+
 var (
 	crlf     = []byte("\r\n")
 	headEnds = []byte("\r\n\r\n")
@@ -55,7 +61,7 @@ type conn struct {
 	timer *time.Timer        // until somebody looks
 	mu    sync.Mutex         // guards what follows
 	cond  sync.Cond
-	busy  bool // the handler runs and has the whole body
+	busy  bool // the handler runs and has read the whole body
 	reads bool // somebody looks
 	stops bool // and shall stop
 	extra [1]byte
@@ -63,7 +69,7 @@ type conn struct {
 }
 
 func newConn(s *Server, n net.Conn) *conn {
-	c := &conn{server: s, net: n, buf: make([]byte, bufferBytes)}
+	c := &conn{server: s, net: n}
 	c.cond.L = &c.mu
 	ctx, cancel := context.WithCancel(context.Background())
 	c.gone = cancel
@@ -109,6 +115,9 @@ func (c *conn) wait() bool {
 	if rest := c.bound.Sub(now); rest < c.server.opt.Idle*3/4 || rest > c.server.opt.Idle {
 		c.limit(now.Add(c.server.opt.Idle))
 	}
+	if len(c.buf) < bufferBytes {
+		c.buf = *buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	}
 	n, err := c.net.Read(c.buf)
 	c.start, c.end = 0, n
 	return err == nil && n > 0
@@ -136,7 +145,7 @@ func (c *conn) answer(handler http.Handler) (more bool) {
 			}
 		}
 	}()
-	if int64(c.end-c.start) >= c.left {
+	if c.left == 0 {
 		c.watch()
 	}
 	handler.ServeHTTP(&c.writer, c.request)
@@ -175,6 +184,11 @@ func (c *conn) look() {
 	}
 	c.reads = true
 	c.limit(time.Time{})
+	if c.start == c.end && len(c.buf) == bufferBytes { // a long call needs it no more
+		b := c.buf
+		buffers.Put(&b)
+		c.buf, c.start, c.end = nil, 0, 0
+	}
 	c.mu.Unlock()
 	n, err := c.net.Read(c.extra[:])
 	c.mu.Lock()
@@ -230,6 +244,7 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 	}
 	if c.left -= int64(n); c.left == 0 {
+		c.watch()
 		return n, io.EOF
 	}
 	return n, err
@@ -241,11 +256,7 @@ func (c *conn) more(p []byte) (int, error) {
 		c.bounded = true
 		c.limit(time.Now().Add(c.server.opt.Body(c.request.ContentLength)))
 	}
-	n, err := c.net.Read(p)
-	if int64(n) == c.left {
-		c.watch()
-	}
-	return n, err
+	return c.net.Read(p)
 }
 
 // Close implements io.Closer.
