@@ -3,6 +3,7 @@ package berth
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -82,6 +83,9 @@ type ModelFile struct {
 	Parameters      int64
 	// Thinking is whether the chat template in the file knows a thinking switch.
 	Thinking bool
+	// NoTools: the chat template in the file has no place for tools, so an engine would
+	// drop them in silence. False also when that is not known.
+	NoTools bool
 	// Embeds: the file says how the vectors of a text's tokens become one; the model was
 	// made for embeddings.
 	Embeds bool
@@ -105,6 +109,13 @@ type PoolPolicy struct {
 
 // Offers reports whether the model may be deployed under plan.
 func (m *Model) Offers(plan Plan) bool { return slices.Contains(m.Plans, plan) }
+
+// LacksTools reports whether tools would not reach the model. A template among the
+// arguments of its engine is believed to know them.
+func (m *Model) LacksTools() bool {
+	const template = "--chat-template" // or --chat-template-file, of llama.cpp and of vLLM
+	return m.File.NoTools && !slices.ContainsFunc(m.Args, func(arg string) bool { return strings.HasPrefix(arg, template) })
+}
 
 // Custom reports whether deployments of m are named after it alone: fine-tuned and
 // imported models, in contrast to catalogue bases (api.md 4.5).

@@ -61,6 +61,8 @@ type Route struct {
 	Thinking      Thinking
 	// FixedThinking, when set, is the mode of every call.
 	FixedThinking *bool
+	// NoTools: the model's chat template would drop tools.
+	NoTools       bool
 	ContextLength int64 // tokens of prompt and answer together; 0: unknown
 	Limits        Limits
 	Terms         PTUTerms // of a ptu deployment
@@ -288,6 +290,7 @@ func newRoute(d *Deployment, m, base *Model) *Route {
 			route.Terms = m.PTU
 		}
 	}
+	route.NoTools = base != nil && base.LacksTools()
 	if base != nil && base.ContextLength > 0 && (route.ContextLength == 0 || base.ContextLength < route.ContextLength) {
 		route.ContextLength = base.ContextLength
 	}

@@ -44,6 +44,44 @@ type Explanation struct {
 	ExpectedOutputTokens int64         `json:"expected_output_tokens"`
 	Replicas             []ReplicaLoad `json:"replicas"`
 	Refusals             []string      `json:"refusals"` // why a call would be refused; empty: it would not
+	Queue                *Queue        `json:"queue"`    // null where the deployment has replicas of its own
+}
+
+// Queue is how calls wait in the pool that a deployment shares with others.
+type Queue struct {
+	Lines    []QueueLine    `json:"lines"`
+	Replicas []QueueReplica `json:"replicas"`
+}
+
+// QueueLine is one class of a pool's calls: "guaranteed" ones, which are within a
+// reservation, go before those of "best_effort".
+type QueueLine struct {
+	Class       string     `json:"class"`
+	Waiting     int64      `json:"waiting"`     // calls, of all deployments
+	Own         int64      `json:"own"`         // of those, this deployment's
+	Deployments int64      `json:"deployments"` // that have calls waiting
+	Since       *time.Time `json:"since"`       // somebody has been waiting all the time; null: nobody waits
+	// ExpectedWaitMS is how long a call of this deployment waits that comes now, at the pace
+	// of the last seconds; 0 when it does not wait, at most 60,000.
+	ExpectedWaitMS int64 `json:"expected_wait_ms"`
+}
+
+// QueueReplica is one replica of a pool.
+type QueueReplica struct {
+	ID              string `json:"id"`
+	Lane            string `json:"lane"` // "base", "lora", or "mixed" for both
+	Slots           int64  `json:"slots"`
+	GuaranteedSlots int64  `json:"guaranteed_slots"` // that best effort leaves free
+	Busy            int64  `json:"busy"`
+	BusyBestEffort  int64  `json:"busy_best_effort"` // of those busy
+	Group           *Group `json:"group"`            // null where adapters do not take turns, or no call runs
+}
+
+// Group are the calls of one adapter whose turn it is in a lane.
+type Group struct {
+	Own     bool      `json:"own"` // the adapter is this deployment's
+	Since   time.Time `json:"since"`
+	Waiting int64     `json:"waiting"` // calls that have no slots yet
 }
 
 // LimitState is how far one limit per minute is used.

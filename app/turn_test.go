@@ -16,11 +16,11 @@ import (
 func (c *crowd) waitingFor(t *testing.T, deployment string, calls int64) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if c.Line("pool_1", deployment, berth.ClassShared).Waiting == calls {
+		if c.Line("pool_1", deployment, deployment, false).Waiting == calls {
 			return
 		}
 	}
-	t.Fatalf("%+v waits, want %d calls", c.Line("pool_1", deployment, berth.ClassShared), calls)
+	t.Fatalf("%+v waits, want %d calls", c.Line("pool_1", deployment, deployment, false), calls)
 }
 
 // without returns the present snapshot, changed.

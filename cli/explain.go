@@ -22,12 +22,12 @@ func (p *program) explain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.show(e, explanationFacts(e))
+			return p.show(e, p.explanationFacts(e))
 		}),
 	}
 }
 
-func explanationFacts(e api.Explanation) table {
+func (p *program) explanationFacts(e api.Explanation) table {
 	list := []string{"Deployed model", e.DeployedModel}
 	calls := "would be served"
 	if len(e.Refusals) > 0 {
@@ -43,5 +43,38 @@ func explanationFacts(e api.Explanation) table {
 	for _, r := range e.Replicas {
 		list = append(list, "Replica "+r.ID, fmt.Sprintf("%d calls, %d slots", r.InFlight, r.Slots))
 	}
-	return facts(list...)
+	return facts(append(list, p.queueFacts(e.Queue)...)...)
+}
+
+// queueFacts says how calls of a pool wait.
+func (p *program) queueFacts(q *api.Queue) (list []string) {
+	if q == nil {
+		return nil
+	}
+	for _, l := range q.Lines {
+		class := "Guaranteed calls"
+		if l.Class != "guaranteed" {
+			class = "Best effort"
+		}
+		text := "nobody waits"
+		if l.Waiting > 0 {
+			text = fmt.Sprintf("%d wait, %d of them this deployment's", l.Waiting, l.Own)
+		}
+		if l.Since != nil {
+			text += ", the line is " + brief(p.Now().Sub(*l.Since)) + " old"
+		}
+		list = append(list, class, fmt.Sprintf("%s; one that comes now waits about %s", text, time.Duration(l.ExpectedWaitMS)*time.Millisecond))
+	}
+	for _, r := range q.Replicas {
+		text := fmt.Sprintf("%s, %d of %d slots busy, %d by best effort, %d kept free of it", r.Lane, r.Busy, r.Slots, r.BusyBestEffort, r.GuaranteedSlots)
+		if g := r.Group; g != nil {
+			whose := "another deployment's"
+			if g.Own {
+				whose = "this deployment's"
+			}
+			text += fmt.Sprintf("; serves %s adapter for %s, %d of its turn wait", whose, brief(p.Now().Sub(g.Since)), g.Waiting)
+		}
+		list = append(list, "Lane "+r.ID, text)
+	}
+	return list
 }

@@ -37,6 +37,8 @@ var (
 		Name: "qwen-plus", Kind: "endpoint", Engine: "endpoint", URL: "https://models.example.com/v1", RemoteName: "q",
 		Thinking: "none", Plans: []string{"mu"}, StandIn: true, CreatedAt: noon.Add(-200 * 24 * time.Hour),
 	}
+	queuedSince = noon.Add(-42 * time.Second)
+
 	findings = &api.Findings{
 		Digest: "sha256:ab", Spec: "MU1", Slots: 4, EngineVersion: "b6082", Machine: api.Machine{CPU: "AMD EPYC", Threads: 16, Accelerators: []string{}},
 		InputNSPerToken: 8_600, OutputNSPerToken: 154_185, FirstTokenP50MS: 12, FirstTokenP95MS: 31, FirstTokenInput: 276,
@@ -145,6 +147,16 @@ func furnished(t *testing.T) *fake {
 			DeployedModel: "abacus-1f0c77aa", ExpectedOutputTokens: 256,
 			Limits:   []api.LimitState{{Dimension: "requests", Limit: 10, Used: 10, ResetMS: 59_100}, {Dimension: "tokens", Limit: 1000, Used: 400, Remaining: 600, ResetMS: 60_000}},
 			Replicas: []api.ReplicaLoad{{ID: "rep_1", Slots: 4, InFlight: 2}},
+			Queue: &api.Queue{
+				Lines: []api.QueueLine{
+					{Class: "guaranteed"},
+					{Class: "best_effort", Waiting: 12, Own: 3, Deployments: 2, Since: &queuedSince, ExpectedWaitMS: 4200},
+				},
+				Replicas: []api.QueueReplica{
+					{ID: "rep_1", Lane: "base", Slots: 4, GuaranteedSlots: 2, Busy: 1},
+					{ID: "rep_2", Lane: "lora", Slots: 4, Busy: 4, BusyBestEffort: 4, Group: &api.Group{Since: queuedSince, Waiting: 9}},
+				},
+			},
 			Refusals: []string{"All 10 requests of the minute are used or reserved; calls are refused until some of it is free. All is free in 59.1s if nothing else comes."},
 		}),
 		"GET /berth/v1/deployments/abacus-1f0c77aa/logs":                              bare(api.LogList{Logs: []api.Log{{Replica: "rep_1", Lines: []string{"main: loading", "\x1b[32mready\x1b[0m"}}, {Replica: "rep_2", Lines: []string{"boom"}}}}),

@@ -75,6 +75,15 @@ func askOneVector(ctx context.Context, client *http.Client, e Endpoint, fields [
 	return nil
 }
 
+// Answers reports whether an engine of ours says anything at all when it is asked how it
+// is. llama.cpp, vLLM and the fake engine answer at once, whatever else they do, as long
+// as they have a thread or a turn left for it.
+func Answers(ctx context.Context, client *http.Client, e Endpoint) bool {
+	_, err := ask(ctx, client, e, http.MethodGet, "/health", nil)
+	var refused *refusal
+	return err == nil || errors.As(err, &refused)
+}
+
 // ask returns the body of a 200 answer. Other answers are an error with the engine's
 // own message.
 func ask(ctx context.Context, client *http.Client, e Endpoint, method, path string, body []byte) ([]byte, error) {

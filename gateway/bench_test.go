@@ -56,7 +56,7 @@ func benchmarkAlone(b *testing.B, body string) {
 func alone(t testing.TB, body string) func() {
 	h := open(t, plan{})
 	h.logger = slog.New(slog.DiscardHandler)
-	h.Gateway.engines = newEngines(func(context.Context, string, string) (net.Conn, error) { return newInMemory(), nil })
+	h.Gateway.engines = newEngines(inMemoryEngine)
 	t.Cleanup(h.Gateway.engines.close)
 	serve := h.serve(openAI{})
 	r := httptest.NewRequest(http.MethodPost, chatPath, nil)
@@ -98,6 +98,8 @@ type inMemory struct {
 	plain, stream []byte
 	left          []byte
 }
+
+func inMemoryEngine(context.Context, string, string) (net.Conn, error) { return newInMemory(), nil }
 
 func newInMemory() *inMemory {
 	m := &inMemory{}

@@ -57,6 +57,14 @@ func off(name, sentence string) func(value) string {
 	}
 }
 
+// hasElements reports whether v is a list that is not empty.
+func hasElements(v value) bool {
+	for range elements(v) {
+		return true
+	}
+	return false
+}
+
 func checkN(v value) string {
 	if n, ok := v.integer(); !ok || n < 1 || n > 4 {
 		return "Range of n should be [1, 4]"

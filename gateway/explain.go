@@ -30,7 +30,31 @@ func (g *Gateway) Explain(deployedModel string) berth.Explanation {
 			ReplicaID: t.ReplicaID, Slots: t.Slots, InFlight: int64(g.table.inFlight("", t.ReplicaID)),
 		})
 	}
+	e.Queue = g.queueOf(route)
 	return e
+}
+
+// queueOf says how calls of the route wait, nil where they do not.
+func (g *Gateway) queueOf(route *berth.Route) *berth.Queue {
+	if route.PoolID == "" || g.pools.open == nil {
+		return nil
+	}
+	q := &berth.Queue{PoolID: route.PoolID, Adapter: route.Adapter}
+	s, ok := g.PoolState(route.PoolID)
+	if !ok { // no call came yet
+		if pool := g.Snapshot().Pools[route.PoolID]; pool != nil {
+			for i := range pool.Replicas {
+				r := &pool.Replicas[i]
+				s.Replicas = append(s.Replicas, berth.LaneState{ReplicaID: r.ID, Lane: r.Lane, Slots: r.Slots, Guaranteed: r.Guaranteed})
+			}
+		}
+	}
+	q.Replicas = s.Replicas
+	q.Lines = []berth.QueueLine{
+		{Guaranteed: true, All: s.Guaranteed, Own: g.Line(route.PoolID, route.DeploymentID, route.Adapter, true)},
+		{All: s.BestEffort, Own: g.Line(route.PoolID, route.DeploymentID, route.Adapter, false)},
+	}
+	return q
 }
 
 // takesNone says why a route takes no calls at all.

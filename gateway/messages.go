@@ -8,6 +8,7 @@ type prompt struct {
 	count    int64 // of messages, texts or inputs
 	bytes    int64 // of all texts
 	rendered int64 // of them, what is no text but JSON, which templates write anew
+	calls    bool  // tools were called in it
 }
 
 // readMessages checks the elements of a list of messages. Contents may be strings or lists of text
@@ -30,7 +31,7 @@ func readMessages(list value) (prompt, error) {
 	case r.parts:
 		p.content = joinParts(list)
 	}
-	p.bytes, p.rendered = r.bytes, r.rendered
+	p.bytes, p.rendered, p.calls = r.bytes, r.rendered, r.calling
 	return p, nil
 }
 
@@ -85,7 +86,7 @@ func (r *messageReader) role(role string, calls value) error {
 	case "user":
 		r.user = true
 	case "assistant":
-		r.calling = r.calling || calls.present()
+		r.calling = r.calling || hasElements(calls)
 	case "tool":
 		if !r.calling {
 			return invalid(`messages with role "tool" must be a response to a preceeding message with "tool_calls"`)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"slices"
@@ -45,12 +46,37 @@ var (
 
 // read parses data into r, whose slices are used again.
 func (r *reply) read(data []byte, o *operation) error {
+	complete, ok := r.readQuickly(data, o)
+	if !ok {
+		if complete, ok = r.readAnything(data, o); !ok {
+			return errGarbage
+		}
+	}
+	switch {
+	case r.failed:
+		return errEngineError
+	case !complete:
+		return errGarbage
+	}
+	return nil
+}
+
+// readQuickly reads what engines write in one pass; false: it has given up (scan.go).
+// complete says that the list is there.
+func (r *reply) readQuickly(data []byte, o *operation) (complete, ok bool) {
+	*r = reply{parts: r.parts[:0]}
+	s := scan{b: bytes.Trim(data, " \n\r\t")}
+	complete = s.reply(r, o)
+	return complete, !s.lost
+}
+
+// readAnything does the same for any JSON object; false: it is none.
+func (r *reply) readAnything(data []byte, o *operation) (complete, ok bool) {
 	*r = reply{parts: r.parts[:0]}
 	object, ok := checkReply(data)
 	if !ok {
-		return errGarbage
+		return false, false
 	}
-	complete := false
 	for name, v := range members(object) {
 		switch string(name) {
 		case o.list:
@@ -66,13 +92,7 @@ func (r *reply) read(data []byte, o *operation) error {
 			r.failed = v.present()
 		}
 	}
-	switch {
-	case r.failed:
-		return errEngineError
-	case !complete:
-		return errGarbage
-	}
-	return nil
+	return complete, true
 }
 
 // sort puts the answers in the order of their indices.

@@ -85,6 +85,9 @@ func (r *request) decide(route *berth.Route) error {
 	case r.budget > ceiling:
 		return invalid("The thinking_budget parameter must be a positive integer and not greater than %d", ceiling)
 	}
+	if err := r.checkTools(route); err != nil {
+		return err
+	}
 	if err := r.decideThinking(route); err != nil {
 		return err
 	}
@@ -141,6 +144,15 @@ func (r *request) decideOutput(ceiling int64) {
 	if r.budget == 0 || r.engineMax >= ceiling {
 		r.engineMax, r.declared = 0, ceiling
 	}
+}
+
+// checkTools refuses tools, and turns of a conversation that called some, of a model
+// whose chat template would drop them.
+func (r *request) checkTools(route *berth.Route) error {
+	if route.NoTools && (r.prompt.calls || hasElements(r.tools)) {
+		return invalid("The tool call is not supported.")
+	}
+	return nil
 }
 
 func (r *request) checkFormat() error {

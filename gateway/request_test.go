@@ -289,3 +289,44 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A template that has no place for tools would drop them, and the calls in a conversation.
+func TestToolsOfAModelWithout(t *testing.T) {
+	t.Parallel()
+	const (
+		function = `{"type":"function","function":{"name":"f"}}`
+		history  = `[{"role":"user","content":"x"},{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"y"}]`
+		turns    = `[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"y"}]}]`
+		items    = `[{"role":"user","content":"x"},{"type":"function_call","call_id":"1","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"1","output":"y"}]`
+	)
+	named := fmt.Sprintf(`{"model":%q,`, deployed)
+	for body, d := range map[string]dialect{
+		chat("x", `"tools":[`+function+`]`):                             openAI{},
+		chat("x", `"tools":[`+function+`],"tool_choice":"none"`):        openAI{},
+		named + `"messages":` + history + `}`:                           openAI{},
+		generation("x", `"tools":[`+function+`]`):                       native{},
+		named + `"input":{"messages":` + history + `}}`:                 native{},
+		message("x", `"tools":[{"name":"f","input_schema":{}}]`):        anthropic{},
+		named + `"max_tokens":5,"messages":` + turns + `}`:              anthropic{},
+		named + `"input":"x","tools":[{"type":"function","name":"f"}]}`: openAIResponses{},
+		named + `"input":` + items + `}`:                                openAIResponses{},
+	} {
+		route := thinkingRoute()
+		if _, f := parse(d, body, route); f != nil {
+			t.Errorf("%s of a model with tools: %v", body, f)
+		}
+		route.NoTools = true
+		if _, f := parse(d, body, route); f == nil || f.sentence != "The tool call is not supported." || f.problem != problemInvalid {
+			t.Errorf("%s: %v", body, f)
+		}
+	}
+	for body, d := range map[string]dialect{chat("x", `"tools":[]`): openAI{}, chat("x", `"tools":null`): openAI{},
+		named + `"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y","tool_calls":[]},{"role":"user","content":"z"}]}`: openAI{},
+		message("x", `"tools":[]`): anthropic{}} {
+		route := thinkingRoute()
+		route.NoTools = true
+		if _, f := parse(d, body, route); f != nil {
+			t.Errorf("%s: %v", body, f)
+		}
+	}
+}

@@ -22,7 +22,7 @@ type Scheduler interface {
 	SetReplicas(list []berth.PoolReplica, now time.Time) []*berth.Turn
 	Demand(dst []berth.PoolDemand) []berth.PoolDemand
 	State(now time.Time) berth.PoolState
-	Line(deploymentID string, class berth.Class) berth.LineState
+	Line(deploymentID, adapter string, guaranteed bool, now time.Time) berth.LineState
 	Turns() int // that wait or run
 }
 
@@ -292,8 +292,8 @@ func (g *Gateway) PoolState(poolID string) (berth.PoolState, bool) {
 	return s, true
 }
 
-// Line says how a deployment's calls of a class wait in its pool.
-func (g *Gateway) Line(poolID, deploymentID string, class berth.Class) berth.LineState {
+// Line says how a deployment's guaranteed calls, or those of best effort, wait in its pool.
+func (g *Gateway) Line(poolID, deploymentID, adapter string, guaranteed bool) berth.LineState {
 	room, ok := g.pools.byID.Load(poolID)
 	if !ok {
 		return berth.LineState{}
@@ -301,5 +301,5 @@ func (g *Gateway) Line(poolID, deploymentID string, class berth.Class) berth.Lin
 	p := room.(*pool)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.scheduler.Line(deploymentID, class)
+	return p.scheduler.Line(deploymentID, adapter, guaranteed, p.now())
 }

@@ -67,6 +67,7 @@ func TestInspectBase(t *testing.T) {
 		KVBytesPerToken: 4 * 2 * (32 + 32) * 2, // layers, heads, key and value, bytes
 		Parameters:      862208,
 		Thinking:        true,
+		NoTools:         true,
 	}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -39,6 +39,30 @@ func with(files map[string]string, name, content string) map[string]string {
 	return files
 }
 
+// A folder whose template is not known is believed to know tools: vLLM has some of its own.
+func TestToolsAreInTheTemplate(t *testing.T) {
+	t.Parallel()
+	const config = "tokenizer_config.json"
+	for name, c := range map[string]struct {
+		files map[string]string
+		none  bool
+	}{
+		"a template without":        {tinyModel(t), true},
+		"a template with":           {with(tinyModel(t), config, `{"chat_template":"{%- if\ntools %}"}`), false},
+		"only a token of that name": {with(tinyModel(t), config, `{"chat_template":"{{ messages }}","added_tokens_decoder":{"1":{"content":"<tools>"}}}`), true},
+		"one of several templates":  {with(tinyModel(t), config, `{"chat_template":[{"name":"default","template":"{{ messages }}"},{"name":"tool_use","template":"{{ tools }}"}]}`), false},
+		"none of several templates": {with(tinyModel(t), config, `{"chat_template":[{"name":"default","template":"{{ messages }}"}]}`), true},
+		"a template of its own":     {with(tinyModel(t), "chat_template.jinja", "{{ tools }}"), false},
+		"no template":               {with(tinyModel(t), config, "{}"), false},
+		"no JSON":                   {with(tinyModel(t), config, "{"), false},
+	} {
+		m, err := Files{}.InspectPlain(t.Context(), folderOf(t, c.files))
+		if err != nil || m.NoTools != c.none {
+			t.Errorf("%s: no tools %t, %v", name, m.NoTools, err)
+		}
+	}
+}
+
 func TestAFolderIsHashedAsAWhole(t *testing.T) {
 	t.Parallel()
 	dir := folderOf(t, tinyModel(t))

@@ -172,9 +172,24 @@ func (w *weights) modelFile() (berth.ModelFile, error) {
 	}
 	m.ContextLength = number(w.file, architecture+".context_length", contextMax)
 	m.KVBytesPerToken = kvBytesPerToken(w.file, architecture)
+	m.NoTools = !w.placesTools()
 	m.Embeds = number(w.file, architecture+".pooling_type", poolingMax) > 0 // 0: none
 	return m, nil
 }
+
+// placesTools reports whether one of the chat templates has a place for tools. Without a
+// template llama.cpp takes one that has none.
+func (w *weights) placesTools() bool {
+	for _, kv := range w.file.Header.MetadataKV {
+		if strings.HasPrefix(kv.Key, "tokenizer.chat_template") && placesTools(text(w.file, kv.Key)) {
+			return true
+		}
+	}
+	return false
+}
+
+// placesTools reports whether a chat template may name its variable of tools.
+func placesTools(template string) bool { return strings.Contains(template, "tools") }
 
 // fits refuses an adapter for another architecture or with other shapes than its base.
 func (w *weights) fits(base berth.ModelFile) error {

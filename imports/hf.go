@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	berth "github.com/berthhq/berth"
 )
@@ -145,7 +146,7 @@ func (m *hfModel) complete() error {
 // modelFile says what the headers tell, without digest and state.
 func (m *hfModel) modelFile() berth.ModelFile {
 	f := berth.ModelFile{
-		Path: m.path, Architecture: m.config.ModelType, KVBytesPerToken: m.config.kvBytesPerToken(), Thinking: m.thinks(),
+		Path: m.path, Architecture: m.config.ModelType, KVBytesPerToken: m.config.kvBytesPerToken(), Thinking: m.thinks(), NoTools: m.lacksTools(),
 	}
 	if c := m.config.ContextLength; c > 0 && c <= contextMax {
 		f.ContextLength = c
@@ -168,6 +169,40 @@ func (m *hfModel) thinks() bool {
 		}
 	}
 	return false
+}
+
+// lacksTools reports whether there are chat templates, and none has a place for tools.
+func (m *hfModel) lacksTools() bool {
+	templates := m.templates()
+	return len(templates) > 0 && !slices.ContainsFunc(templates, placesTools)
+}
+
+// templates returns the chat templates: a file of its own, and the one of the tokenizer's
+// configuration, which may be a list with names.
+func (m *hfModel) templates() (all []string) {
+	if text, err := m.small("chat_template.jinja"); err == nil {
+		all = append(all, string(text))
+	}
+	var config struct {
+		ChatTemplate jsontext.Value `json:"chat_template"`
+	}
+	text, err := m.small("tokenizer_config.json")
+	if err != nil || json.Unmarshal(text, &config) != nil {
+		return all
+	}
+	var one string
+	var several []struct {
+		Template string `json:"template"`
+	}
+	switch {
+	case json.Unmarshal(config.ChatTemplate, &one) == nil:
+		return append(all, one)
+	case json.Unmarshal(config.ChatTemplate, &several) == nil:
+		for _, t := range several {
+			all = append(all, t.Template)
+		}
+	}
+	return all
 }
 
 // matches refuses weights that are not those of the base with other values: another

@@ -46,7 +46,10 @@ type Options struct {
 	// it as it is now. A [berth.CodeInvalid] means that it is another file.
 	Verify func(ctx context.Context, f berth.ModelFile) (berth.ModelFile, error)
 	// Alive reports whether a process that an earlier Berth started still exists.
-	Alive    func(pid, startTime int64) bool
+	Alive func(pid, startTime int64) bool
+	// Used returns the processor time that an engine has used, false when nobody can tell;
+	// nil: engines that freeze are not noticed.
+	Used     func(i engine.Instance) (time.Duration, bool)
 	Prober   Prober
 	Now      func() time.Time
 	NewID    func(prefix string) string
@@ -59,6 +62,7 @@ type Options struct {
 	Drain        time.Duration // of calls on a replica that another replaces; default 30 min
 	StopGrace    time.Duration // between asking an engine to end and forcing it; default 5 s
 	Poll         time.Duration // between two looks for what other processes wrote; default 2 s
+	Pulse        time.Duration // between two questions whether an engine is there, and the longest wait for the answer; default 5 s
 	Sweep        time.Duration // within which everything is compared, whether it changed or not; default 10 min
 
 	// ParallelStarts is how many engines may load at the same time; the others wait in the
@@ -116,6 +120,7 @@ const (
 	reportLoaded // what became of an adapter
 	reportIdle   // a task that changes nothing is over
 	reportFailed
+	reportFrozen
 	reportStopped
 	reportExit
 )
@@ -128,6 +133,7 @@ func New(opt Options) *Loop {
 	defaultTo(&opt.Drain, 30*time.Minute)
 	defaultTo(&opt.StopGrace, 5*time.Second)
 	defaultTo(&opt.Poll, 2*time.Second)
+	defaultTo(&opt.Pulse, 5*time.Second)
 	defaultTo(&opt.Sweep, 10*time.Minute)
 	defaultTo(&opt.ParallelStarts, 4*runtime.NumCPU())
 	return &Loop{
@@ -171,6 +177,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	exits := l.opt.Runner.Exits()
+	if l.opt.Used != nil {
+		l.running.Go(func() { l.watch(ctx) })
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -14,6 +14,10 @@ import (
 
 // take notes what a task or an exit reported; the next pass books it.
 func (l *Loop) take(r report) {
+	if r.kind == reportFrozen {
+		l.takeFrozen(r)
+		return
+	}
 	t, busy := l.tasks[r.replicaID]
 	if busy {
 		r.owner = t.owner

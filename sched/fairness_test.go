@@ -28,6 +28,7 @@ type result struct {
 	served     int64 // of all
 	refused    int
 	waits      []time.Duration
+	said       []float64 // how long calls were expected to wait, of how long they did
 }
 
 func (r *result) wait(share float64) time.Duration {
@@ -62,6 +63,7 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 	p := NewPool(Bounds{})
 	p.SetReplicas(view, start)
 	var queue events
+	said := map[*berth.Turn]time.Duration{}
 	expired, counted := start, span-time.Minute // what comes later may not be done at the end
 	results, used := map[string]*result{}, map[*berth.Turn]int64{}
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
@@ -101,6 +103,9 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 			if now.Sub(start) < counted {
 				results[next.call.DeploymentID].asked += next.used
 			}
+			if l := p.Line(next.call.DeploymentID, next.call.Adapter, next.call.Class.Guaranteed(), now); now.Sub(start) > 30*time.Second {
+				said[next.call] = l.Expected
+			}
 			changed = slices.Clone(p.Enqueue(next.call, now))
 			if now.Sub(expired) > time.Second {
 				expired = now
@@ -114,11 +119,50 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 				r.refused++
 				continue
 			}
+			if wait := now.Sub(call.ArrivedAt); wait > 0 && said[call] > 0 {
+				r.said = append(r.said, said[call].Seconds()/wait.Seconds())
+			}
 			lasts := time.Duration(float64(used[call]) / tokensPerSecond / float64(call.Slots) * 1e9)
 			heap.Push(&queue, event{at: now.Add(lasts), call: call, used: used[call], ends: true})
 		}
 	}
 	return results
+}
+
+// TestTheExpectedWaitIsTrue: what explain says of calls that come now, in a crowd, is
+// what they wait.
+func TestTheExpectedWaitIsTrue(t *testing.T) {
+	t.Parallel()
+	const rate, slots = 100.0, 8
+	mixed := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneMixed, Slots: slots, Guaranteed: 3, Adapters: adaptersOf("a", "b", "c")}}
+	split := []berth.PoolReplica{
+		{ID: "rep_1", Lane: berth.LaneBase, Slots: 4, Guaranteed: 2},
+		{ID: "rep_2", Lane: berth.LaneLoRA, Slots: slots, Adapters: adaptersOf("a", "b", "c")},
+	}
+	for name, view := range map[string][]berth.PoolReplica{"mixed": mixed, "adapter by adapter": split} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			results := simulate(view, rate, map[string]load{
+				"ptu":   {berth.ClassReserved, "", 1.5, 100, 1, 1},
+				"flood": {berth.ClassShared, "a", 10, 100, 1, 1},
+				"swarm": {berth.ClassShared, "b", 4, 100, 1, 1},
+				"small": {berth.ClassShared, "c", 1, 100, 1, 1},
+			}, 3*time.Minute)
+			for _, of := range []string{"flood", "swarm", "small"} {
+				r := results[of]
+				if len(r.said) < 20 {
+					t.Errorf("%s: %d calls waited", of, len(r.said))
+					continue
+				}
+				slices.Sort(r.said)
+				middle := r.said[len(r.said)/2]
+				t.Logf("%s: %d waits, p50 %s; expected of waited: %.2f (%.2f..%.2f)", of, len(r.said), r.wait(0.5), middle, r.said[len(r.said)/10], r.said[len(r.said)*9/10])
+				if middle < 0.5 || middle > 2 {
+					t.Errorf("%s: calls are expected to wait %.2f of what they do", of, middle)
+				}
+			}
+		})
+	}
 }
 
 // TestTheSmallestGetsItsShare: tenants that ask for ten times their share, of different

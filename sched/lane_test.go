@@ -89,7 +89,7 @@ func TestAFloodKeepsNobodyOutOfTheLine(t *testing.T) {
 	if got := p.State(now); got.BestEffort.Waiting != 6 || got.BestEffort.Tenants != 3 || got.Full != 2 || got.Replicas[0].Busy != 1 {
 		t.Errorf("state %+v", got)
 	}
-	if got := p.Line("other", berth.ClassOverflow); got.Waiting != 2 || got.Tokens != 200 {
+	if got := p.Line("other", "", false, now); got.Waiting != 2 || got.Tokens != 200 {
 		t.Errorf("line %+v", got)
 	}
 	if d := p.Demand(nil); len(d) != 1 || d[0].Waiting != 6 || d[0].Lane != berth.LaneBase || !d[0].Since.Equal(now) {

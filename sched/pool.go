@@ -37,8 +37,9 @@ type Pool struct {
 	bestEffort queue
 	entries    map[*berth.Turn]*entry // waiting or running
 	pace       pace
-	lacking    []berth.PoolDemand // a row per lane that somebody ever waited for
-	chosen     *list.List         // passed through on the way to a replica
+	bestPace   map[berth.Lane]*pace // of best effort alone
+	lacking    []berth.PoolDemand   // a row per lane that somebody ever waited for
+	chosen     *list.List           // passed through on the way to a replica
 	changed    []*berth.Turn
 
 	granted, waited, full, tooLate int64
@@ -67,7 +68,7 @@ func (e *entry) grouped() bool {
 
 // NewPool returns a pool without replicas.
 func NewPool(b Bounds) *Pool {
-	p := &Pool{bounds: b.withDefaults(), entries: map[*berth.Turn]*entry{}, chosen: list.New()}
+	p := &Pool{bounds: b.withDefaults(), entries: map[*berth.Turn]*entry{}, bestPace: map[berth.Lane]*pace{}, chosen: list.New()}
 	p.guaranteed = newQueue(true)
 	p.bestEffort = newQueue(false)
 	return p
@@ -122,7 +123,7 @@ func (p *Pool) Done(t *berth.Turn, used int64, now time.Time) []*berth.Turn {
 	if e.replica.retired && e.replica.busy == 0 {
 		p.forget(e.replica)
 	}
-	p.pace.add(used, now)
+	p.keepPace(e, used, now)
 	e.queue.correct(t.DeploymentID, e.tokens-used)
 	p.dispatch(now)
 	return p.changed
@@ -268,7 +269,7 @@ func (p *Pool) refuse(e *entry, state berth.TurnState, now time.Time) []*berth.T
 	case berth.TurnTooLate:
 		p.tooLate++
 	}
-	e.turn.After = p.expected(e.queue, now)
+	e.turn.After = p.expected(e.queue, e.lane, now)
 	p.changed = append(p.changed, e.turn)
 	return p.changed
 }

@@ -64,15 +64,21 @@ func (p *Pool) State(now time.Time) berth.PoolState {
 func (p *Pool) lineState(q *queue, now time.Time) berth.LineState {
 	s := berth.LineState{Waiting: int64(q.waiting), Tokens: q.tokens, Tenants: int64(q.ring.Len())}
 	if q.waiting > 0 {
-		s.Since, s.Expected = q.since, p.expected(q, now)
+		s.Since, s.Expected = q.since, p.expected(q, "", now)
 	}
 	return s
 }
 
-// Line returns a deployment's part of a class, waiting calls of groups included.
-func (p *Pool) Line(deploymentID string, class berth.Class) (s berth.LineState) {
+// Line returns a deployment's part of the guaranteed calls or of best effort, waiting
+// calls of groups included. The adapter is the deployment's.
+func (p *Pool) Line(deploymentID, adapter string, guaranteed bool, now time.Time) (s berth.LineState) {
+	q := &p.bestEffort
+	if guaranteed {
+		q = &p.guaranteed
+	}
+	s.Expected = p.expectedOf(deploymentID, adapter, q, now)
 	for _, e := range p.inLine() {
-		if e.turn.DeploymentID != deploymentID || e.turn.Class != class {
+		if e.turn.DeploymentID != deploymentID || e.queue != q {
 			continue
 		}
 		s.Waiting, s.Tokens, s.Tenants = s.Waiting+1, s.Tokens+e.tokens, 1

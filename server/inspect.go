@@ -48,7 +48,38 @@ func (s *Server) explain(ctx context.Context, r *http.Request) (any, error) {
 	for _, p := range e.Replicas {
 		out.Replicas = append(out.Replicas, api.ReplicaLoad{ID: p.ReplicaID, Slots: p.Slots, InFlight: p.InFlight})
 	}
+	if e.Queue != nil {
+		out.Queue = queueOf(e.Queue)
+	}
 	return out, nil
+}
+
+// queueOf leaves out what other workspaces' calls are: they are only counted.
+func queueOf(q *berth.Queue) *api.Queue {
+	out := &api.Queue{Lines: []api.QueueLine{}, Replicas: []api.QueueReplica{}}
+	for _, l := range q.Lines {
+		line := api.QueueLine{
+			Class: "best_effort", Waiting: l.All.Waiting, Own: l.Own.Waiting, Deployments: l.All.Tenants,
+			ExpectedWaitMS: l.Own.Expected.Milliseconds(),
+		}
+		if l.Guaranteed {
+			line.Class = "guaranteed"
+		}
+		if l.All.Waiting > 0 {
+			line.Since = &l.All.Since
+		}
+		out.Lines = append(out.Lines, line)
+	}
+	for _, r := range q.Replicas {
+		p := api.QueueReplica{
+			ID: r.ReplicaID, Lane: string(r.Lane), Slots: r.Slots, GuaranteedSlots: r.Guaranteed, Busy: r.Busy, BusyBestEffort: r.BestEffort,
+		}
+		if r.Adapter != "" {
+			p.Group = &api.Group{Own: r.Adapter == q.Adapter, Since: r.GroupSince, Waiting: r.Group}
+		}
+		out.Replicas = append(out.Replicas, p)
+	}
+	return out
 }
 
 func (s *Server) listReplicas(ctx context.Context, r *http.Request) (any, error) {

@@ -121,3 +121,33 @@ func emptyScript(t *testing.T) string {
 	must(t, os.WriteFile(script, []byte(`{}`), 0o600))
 	return script
 }
+
+// What explain says of a deployment that shares a pool, and of one that does not.
+func TestExplainOfAPool(t *testing.T) {
+	t.Parallel()
+	b := inProcess(t, "models: {m: {engine: fake, path: "+emptyScript(t)+", plans: [mu, ptu], calibration: {input_tpm: 600000, output_tpm: 60000}}}\n")
+	reserved := b.running(t, api.CreateDeployment{
+		ModelName: "m", Plan: api.PlanPTU, PTU: &api.PTUCapacity{InputTPM: 60_000, OutputTPM: 6000}, Suffix: "reserved",
+	}).DeployedModel
+	dedicated := b.running(t, one("m")).DeployedModel
+	for range 2 { // before the first call, and after it
+		e, err := b.Explain(t.Context(), reserved)
+		must(t, err)
+		q := e.Queue
+		if q == nil || len(q.Lines) != 2 || len(q.Replicas) != 1 || len(e.Refusals) != 0 {
+			t.Fatalf("explained as %+v", e)
+		}
+		if l := q.Lines[0]; l.Class != "guaranteed" || l.Waiting+l.Own+l.ExpectedWaitMS != 0 || l.Since != nil || q.Lines[1].Class != "best_effort" {
+			t.Errorf("lines %+v", q.Lines)
+		}
+		if r := q.Replicas[0]; r.Lane != "base" || r.Slots < 2 || r.GuaranteedSlots < 1 || r.Busy != 0 || r.Group != nil || r.ID != e.Replicas[0].ID {
+			t.Errorf("replica %+v", r)
+		}
+		b.send(t, "POST", "/v1/chat/completions", `{"model":"`+reserved+`","messages":[{"role":"user","content":"1+1"}],"max_tokens":4}`)
+	}
+	e, err := b.Explain(t.Context(), dedicated)
+	must(t, err)
+	if e.Queue != nil {
+		t.Errorf("a deployment with replicas of its own: %+v", e.Queue)
+	}
+}

@@ -25,6 +25,11 @@ func startTimeOf(pid int) (int64, error) {
 	return start.Sec*1_000_000 + int64(start.Usec), nil
 }
 
+// usedBy fails: only the kernel's own tools may ask.
+func usedBy(int) (used time.Duration, startTime int64, err error) {
+	return 0, 0, errors.ErrUnsupported
+}
+
 // killChildren does nothing: orphans are handed to launchd, not to the keeper.
 func killChildren() {}
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,6 +42,14 @@ func engineAttr() *syscall.SysProcAttr {
 func startTimeOf(pid int) (int64, error) {
 	s, err := readStat(pid)
 	return s.startTime, err
+}
+
+// tick is the clock of /proc, the same on all machines that Go runs on.
+const tick = time.Second / 100
+
+func usedBy(pid int) (used time.Duration, startTime int64, err error) {
+	s, err := readStat(pid)
+	return time.Duration(s.used) * tick, s.startTime, err
 }
 
 // killChildren kills the keeper's children. It reads all of /proc because the

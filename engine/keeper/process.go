@@ -252,3 +252,10 @@ func Alive(pid, startTime int64) bool {
 	now, err := startTimeOf(int(pid))
 	return err == nil && now == startTime
 }
+
+// Used returns the processor time that the process of that number and start time has used
+// so far, false when it is gone or nobody can tell (darwin). The wiring calls it.
+func Used(pid, startTime int64) (time.Duration, bool) {
+	used, start, err := usedBy(int(pid))
+	return used, err == nil && start == startTime
+}

@@ -13,6 +13,7 @@ import (
 type stat struct {
 	pid, parent, group int
 	startTime          int64 // clock ticks since boot
+	used               int64 // clock ticks on a processor, all threads together
 }
 
 func readStat(pid int) (stat, error) {
@@ -39,15 +40,15 @@ func parseStat(line []byte) (stat, error) {
 	if len(fields) <= 22-first {
 		return stat{}, errStat
 	}
-	var numbers [4]int64
-	for i, field := range [][]byte{pid, fields[4-first], fields[5-first], fields[22-first]} {
+	var numbers [6]int64
+	for i, field := range [][]byte{pid, fields[4-first], fields[5-first], fields[22-first], fields[14-first], fields[15-first]} {
 		number, err := strconv.ParseInt(string(field), 10, 64)
 		if err != nil {
 			return stat{}, errStat
 		}
 		numbers[i] = number
 	}
-	return stat{int(numbers[0]), int(numbers[1]), int(numbers[2]), numbers[3]}, nil
+	return stat{int(numbers[0]), int(numbers[1]), int(numbers[2]), numbers[3], numbers[4] + numbers[5]}, nil
 }
 
 // processes walks over the processes that run now; one that ends meanwhile is

@@ -40,6 +40,14 @@ type options struct {
 // has reports whether a part of the bench is to run.
 func (o options) has(part string) bool { return slices.Contains(strings.Split(o.parts, ","), part) }
 
+// wants reports whether a scenario is to run; a "=" before the text asks for that title alone.
+func (o options) wants(title string) bool {
+	if whole, exact := strings.CutPrefix(o.only, "="); exact {
+		return title == whole
+	}
+	return strings.Contains(title, o.only)
+}
+
 func main() {
 	// Children die with the thread that started them, see process.go.
 	runtime.LockOSThread()
@@ -55,7 +63,7 @@ func main() {
 	flag.StringVar(&o.parts, "parts", "unary,streams,memory,peers,litellm", "what to run; without peers nginx is the only one beside Berth")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each peer has its turn")
 	flag.DurationVar(&o.length, "length", 1200*time.Millisecond, "how long a turn is")
-	flag.StringVar(&o.only, "only", "", "run only scenarios with this `text` in their title")
+	flag.StringVar(&o.only, "only", "", "run only scenarios with this `text` in their title, or, after \"=\", as their title")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
@@ -97,7 +105,7 @@ func run(ctx context.Context, o options) (err error) {
 		fmt.Println(line)
 	}
 	for _, s := range h.scenarios() {
-		if !strings.Contains(s.title, o.only) || !o.has(s.part) {
+		if !o.wants(s.title) || !o.has(s.part) {
 			continue
 		}
 		t, err := measure(ctx, s, o)
