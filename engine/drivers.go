@@ -72,6 +72,11 @@ func blames(status int, said string) string {
 	return ""
 }
 
+// inputRange is the documented sentence for a prompt that is too long (api.md 3.3).
+func inputRange(most int64) string {
+	return "Range of input length should be [1, " + strconv.FormatInt(most, 10) + "]"
+}
+
 // Options of streams: OpenAI's own, and with vLLM's addition of usage in every event.
 const (
 	usageAtEnd = `{"include_usage":true}`

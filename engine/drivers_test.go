@@ -335,3 +335,22 @@ func TestVLLMIsToldItsShare(t *testing.T) {
 		}
 	}
 }
+
+// The sentences are those that the engine was seen to say.
+func TestBlames(t *testing.T) {
+	t.Parallel()
+	d := NewLlamaCpp(LlamaCppConfig{})
+	for said, want := range map[string]string{
+		"request (2415 tokens) exceeds the available context size (2048 tokens), try increasing it":               "Range of input length should be [1, 2047]",
+		"request (2415 tokens) exceeds the available context size (many":                                          "request (2415 tokens) exceeds the available context size (many",
+		"input (1202 tokens) is too large to process. increase the physical batch size (current batch size: 512)": "Range of input length should be [1, 512]",
+		"Unable to generate parser for this template.":                                                            "Unable to generate parser for this template.",
+	} {
+		if got := d.Blames(400, said); got != want {
+			t.Errorf("%q: %q, want %q", said, got, want)
+		}
+	}
+	if got := d.Blames(500, "out of memory"); got != "" {
+		t.Errorf("it blames the caller: %q", got)
+	}
+}

@@ -177,6 +177,13 @@ func (llamaCpp) Refuses(c berth.EngineCall, _ []berth.Field) string {
 // Blames: a text that does not fit into one batch is answered 500 with "input (1202 tokens) is
 // too large to process. increase the physical batch size (current batch size: 512)".
 func (llamaCpp) Blames(status int, said string) string {
+	// A prompt longer than the context: "request (2415 tokens) exceeds the available context
+	// size (2048 tokens), try increasing it". It leaves room for one token of the answer.
+	if _, size, ok := strings.Cut(said, "exceeds the available context size ("); ok {
+		if n, err := strconv.ParseInt(size[:max(strings.IndexByte(size, ' '), 0)], 10, 64); err == nil {
+			return inputRange(n - 1)
+		}
+	}
 	const tooLarge, most = "is too large to process", "(current batch size: "
 	_, size, _ := strings.Cut(said, most)
 	if size, _, ok := strings.Cut(size, ")"); ok && strings.Contains(said, tooLarge) {

@@ -75,8 +75,8 @@ func TestRefusedAnthropicParameters(t *testing.T) {
 	for body, sentence := range map[string]string{
 		`{"model":"m","messages":[{"role":"user","content":"x"}]}`:                     "Field required: max_tokens",
 		`{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":null}`:   "Field required: max_tokens",
-		`{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":0}`:      "Range of max_tokens should be [1, 2147483647]",
-		`{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":"many"}`: "Range of max_tokens should be [1, 2147483647]",
+		`{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":0}`:      "Range of max_tokens should be [1, 4096]",
+		`{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":"many"}`: "Range of max_tokens should be [1, 4096]",
 		`{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":4097}`:   "Range of max_tokens should be [1, 4096]",
 		`{"model":"m","max_tokens":5}`:                                                 "Field required: messages",
 	} {

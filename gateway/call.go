@@ -132,7 +132,7 @@ func (g *Gateway) understand(c *call, object value, h http.Header) (within time.
 // depart must be called afterwards, whatever arrive returns.
 func (g *Gateway) arrive(c *call, r *http.Request) (object value, err error) {
 	if r.Method != http.MethodPost {
-		return nil, invalid("Request method '%s' is not supported.", r.Method)
+		return nil, wrongMethod(r.Method, http.MethodPost)
 	}
 	if c.key, err = g.authenticate(r); err != nil {
 		return nil, err

@@ -136,7 +136,8 @@ func TestScenarios(t *testing.T) {
 		},
 		"a wrong method": {
 			method: http.MethodGet, path: nativePath, status: 400, unasked: true,
-			want: map[string]any{"code": "InvalidParameter", "message": "Request method 'GET' is not supported."},
+			want:   map[string]any{"code": "InvalidParameter", "message": "Request method 'GET' is not supported."},
+			header: map[string]string{"Allow": "POST"},
 		},
 		"an asynchronous call": {
 			path: nativePath, body: generation("x"), headers: []string{"X-DashScope-Async: enable"}, status: 403, unasked: true,

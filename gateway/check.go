@@ -83,20 +83,27 @@ func checkTopLogprobs(v value) string {
 // but engines read them as text.
 func checkStop(v value) string {
 	const mixed = `The "stop" parameter must be of type "str", "list[str]", "list[int]", or "list[list[int]]", and all elements within the list must be of the same type.`
+	const empty = `The "stop" parameter holds an empty string, which would end every answer; leave it out.`
 	if v.isString() {
+		if len(v.inner()) == 0 {
+			return empty
+		}
 		return ""
 	}
 	if !v.isArray() {
 		return mixed
 	}
-	strings, total := 0, 0
+	strings, total, blank := 0, 0, false
 	for element := range elements(v) {
 		total++
 		if element.isString() {
 			strings++
+			blank = blank || len(element.inner()) == 0
 		}
 	}
 	switch {
+	case strings == total && blank:
+		return empty
 	case strings == total:
 		return ""
 	case strings > 0:
@@ -114,7 +121,12 @@ func checkToolChoice(v value) string {
 
 func checkResponseFormat(v value) string {
 	switch member(v, "type").text() {
-	case "text", "json_object", "json_schema":
+	case "text", "json_object":
+		return ""
+	case "json_schema":
+		if !member(member(v, "json_schema"), "schema").isObject() {
+			return "Field required: response_format.json_schema.schema" // without one engines hold answers to nothing, or to any JSON
+		}
 		return ""
 	}
 	return "'response_format' must be an object whose 'type' is text, json_object or json_schema"
@@ -127,8 +139,29 @@ func checkResultFormat(v value) string {
 	return "'result_format' must be text or message"
 }
 
+// checkTools takes a list of functions. Engines fail at others.
+func checkTools(v value) string {
+	if !v.isArray() {
+		return "'tools' must be a list"
+	}
+	for tool := range elements(v) {
+		switch kind := member(tool, "type"); {
+		case !tool.isObject():
+			return "'tools' must be a list of objects"
+		case kind.present() && kind.text() != "function":
+			return "Tools of the type " + kind.text() + " are not available here; send functions."
+		case member(member(tool, "function"), "name").text() == "":
+			return "Field required: tools.function.name"
+		}
+	}
+	return ""
+}
+
 // checkModalities takes what a text model can do.
 func checkModalities(v value) string {
+	if !v.isArray() {
+		return "'modalities' must be a list"
+	}
 	for element := range elements(v) {
 		if element.text() != "text" {
 			return "Only the modality text is available here."

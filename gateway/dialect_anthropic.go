@@ -23,7 +23,7 @@ var anthropicFields = fields{
 	"model":         {use: useOurs},
 	"messages":      {use: useOurs, check: array("messages")},
 	"system":        {use: useOurs, check: checkSystem},
-	"max_tokens":    {use: useOurs, check: sampling["max_tokens"].check},
+	"max_tokens":    {use: useOurs},
 	"stream":        {use: useOurs, check: boolean("stream")},
 	"thinking":      {use: useOurs, check: object("thinking")},
 	"tools":         {use: useOurs, check: array("tools")},
@@ -58,6 +58,9 @@ func checkStopSequences(v value) string {
 	for element := range elements(v) {
 		if !element.isString() {
 			return "'stop_sequences' must be a list of strings"
+		}
+		if len(element.inner()) == 0 {
+			return "'stop_sequences' holds an empty string, which would end every answer; leave it out"
 		}
 	}
 	return ""
@@ -112,7 +115,7 @@ func (d anthropic) parse(body value, _ http.Header, route *berth.Route) (request
 		return r, err
 	}
 	err = r.decide(route)
-	r.collected = !r.stream && r.thinks() // engines tell of thinking tokens in a stream only
+	r.collected = !r.stream && (r.thinks() || r.prompt.begun) // engines tell of thinking tokens in a stream only
 	return r, err
 }
 

@@ -87,7 +87,7 @@ func (r *request) decideCompletion(route *berth.Route) error {
 	switch {
 	case r.prompt.count == 0:
 		return invalid("Field required: prompt")
-	case r.maxTokens > ceiling:
+	case r.maxTokens < 0 || r.maxTokens > ceiling:
 		return invalid("Range of max_tokens should be [1, %d]", ceiling)
 	case r.maxTokens == 0:
 		r.maxTokens = min(completionTokens, ceiling)

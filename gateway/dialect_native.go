@@ -84,6 +84,11 @@ func (r *request) readInput(input value) error {
 	if err != nil {
 		return err
 	}
+	for exchange := range elements(history) {
+		if !exchange.isObject() {
+			return invalid("'history' must be a list of objects with user and bot")
+		}
+	}
 	if history != nil || prompt != nil {
 		messages = appendTurns(messages, history, prompt)
 	}

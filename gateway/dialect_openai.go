@@ -32,7 +32,9 @@ func (openAI) parse(body value, _ http.Header, route *berth.Route) (request, err
 	}
 	// Engines tell of several answers, and of thinking, in a stream only: llama.cpp
 	// reports the tokens of one of n answers, and no thinking ones.
-	r.collected = !r.stream && (r.n > 1 || r.thinks())
+	// And llama.cpp repeats the beginning of an answer, which the client sent, in its plain
+	// reply only.
+	r.collected = !r.stream && (r.n > 1 || r.thinks() || r.prompt.begun)
 	return r, err
 }
 
@@ -40,7 +42,11 @@ func (r *request) readStreamOptions(options value) error {
 	for name, v := range members(options) {
 		switch string(name) {
 		case "include_usage":
-			r.wantsUsage, _ = v.boolean()
+			on, ok := v.boolean()
+			if v.present() && !ok {
+				return invalid("'stream_options.include_usage' must be a boolean")
+			}
+			r.wantsUsage = on
 		case "include_obfuscation": // padding against eavesdroppers; not made here
 		default:
 			return invalid("The parameter %q is not supported; leave it out.", "stream_options."+string(name))

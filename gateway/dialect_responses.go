@@ -19,7 +19,7 @@ var responsesFields = with(pick(sampling, "temperature", "top_p", "top_k", "pres
 	"model":             {use: useOurs},
 	"input":             {use: useOurs},
 	"instructions":      {use: useOurs, check: text("instructions")},
-	"max_output_tokens": {use: useOurs, check: atLeast(1, "Range of max_output_tokens should be [1, 2147483647]")},
+	"max_output_tokens": {use: useOurs},
 	"tools":             {use: useOurs, check: array("tools")},
 	"tool_choice":       {use: useOurs},
 	"text":              {use: useOurs, check: object("text")},
@@ -69,6 +69,7 @@ func (openAIResponses) parse(body value, _ http.Header, route *berth.Route) (req
 		case "tool_choice":
 			choice = v
 		case "max_output_tokens":
+			r.lengthName = name
 			return r.common("max_tokens", v)
 		case "text":
 			return r.readTextFormat(v)
@@ -146,7 +147,11 @@ func (r *request) readTextFormat(text value) error {
 			}
 			format = append(format, "}}"...)
 		}
-		if sentence := checkResponseFormat(v); sentence != "" {
+		kind := member(v, "type").text()
+		if kind == "json_schema" && !member(v, "schema").isObject() {
+			return invalid("Field required: text.format.schema")
+		}
+		if kind != "text" && kind != "json_object" && kind != "json_schema" {
 			return invalid("'text.format' must be an object whose 'type' is text, json_object or json_schema")
 		}
 		return r.common("response_format", format)
@@ -173,6 +178,9 @@ func (r *request) readFunctions(tools, choice value) error {
 	for tool := range elements(tools) {
 		if kind := member(tool, "type").text(); kind != "function" {
 			return invalid("Tools of the type %q are not available here; send functions.", kind)
+		}
+		if member(tool, "name").text() == "" {
+			return invalid("Field required: tools.name")
 		}
 		if named != nil && member(tool, "name").text() != named.text() {
 			continue

@@ -196,3 +196,52 @@ func (c countedWrites) Write(p []byte) (int, error) {
 	c.n.Add(1)
 	return c.Conn.Write(p)
 }
+
+// What engines leave null, or out, crashes official clients: deltas, types, arguments,
+// figures.
+// conformance 154
+func TestCompatibleStreamsHoldNoNulls(t *testing.T) {
+	t.Parallel()
+	h := open(t, plan{engine: canned([]string{
+		`{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":null}}],"usage":null}`,
+		`{"choices":[{"index":0,"delta":null}]}`,
+		`{"choices":[{"index":0}]}`,
+		`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":null}}]}}]}`,
+		`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":null,"type":null,"function":{"name":null,"arguments":"{\"a\":1}"}}]}}]}`,
+		`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"c2","type":"function","function":{"name":"g"}}]}}]}`,
+		`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"type":null,"function":{}}]}}]}`,
+		`{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`,
+		`{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":9,"total_tokens":null,"prompt_tokens_details":{"cached_tokens":null},"completion_tokens_details":{"reasoning_tokens":null}}}`,
+	})})
+	got := h.post(t, chatPath, chat("x", `"tools":[{"type":"function","function":{"name":"f"}}],"stream":true,"stream_options":{"include_usage":true}`))
+	arguments := map[any]string{}
+	fragments := 0
+	for _, chunk := range datas(t, got.body) {
+		choices := at(chunk, "choices").([]any)
+		if len(choices) == 0 {
+			if usage, _ := json.Marshal(chunk["usage"]); strings.Contains(string(usage), "null") || at(chunk, "usage", "total_tokens") != 14.0 {
+				t.Errorf("usage %s", usage)
+			}
+			continue
+		}
+		delta, ok := at(choices, 0, "delta").(map[string]any)
+		if !ok {
+			t.Fatalf("a delta is no object: %v", chunk)
+		}
+		calls, _ := delta["tool_calls"].([]any)
+		for _, c := range calls {
+			fragments++
+			if kind, has := c.(map[string]any)["type"]; has && kind != "function" {
+				t.Errorf("a tool call of the type %v", kind)
+			}
+			piece, ok := at(c, "function", "arguments").(string)
+			if !ok {
+				t.Errorf("arguments are no string: %v", c)
+			}
+			arguments[at(c, "index")] += piece
+		}
+	}
+	if fragments != 4 || arguments[0.0] != `{"a":1}` || arguments[1.0] != "" {
+		t.Errorf("%d fragments, %v of %s", fragments, arguments, got.body)
+	}
+}

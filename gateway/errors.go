@@ -63,6 +63,7 @@ type failure struct {
 	compatibleSentence string        // the same for the OpenAI dialect alone
 	retryAfter         time.Duration // 0: waiting is not known to help
 	final              bool          // x-should-retry: false
+	allow              string        // the method that the path has, of a call with another one
 	end                berth.End     // for the usage record; "": refused
 	cause              error         // for operators only
 }
@@ -71,6 +72,13 @@ func fail(p *problem) *failure { return &failure{problem: p} }
 
 // invalid refuses a parameter with a sentence of api.md 3.3, or one of ours.
 func invalid(format string, args ...any) *failure { return fail(problemInvalid).say(format, args...) }
+
+// wrongMethod refuses a method of a path that has another one.
+func wrongMethod(method, allow string) *failure {
+	f := invalid("Request method '%s' is not supported.", method)
+	f.allow = allow
+	return f
+}
 
 func (f *failure) say(format string, args ...any) *failure {
 	f.sentence = fmt.Sprintf(format, args...)
@@ -149,6 +157,9 @@ func failureOf(err error) *failure {
 
 // header says how long to wait, and whether waiting helps at all (api.md 2.5).
 func (f *failure) header(h http.Header) {
+	if f.allow != "" {
+		h.Set("Allow", f.allow)
+	}
 	waiting := f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable
 	switch {
 	case f.final, waiting && f.retryAfter == 0:

@@ -43,11 +43,11 @@ var sampling = fields{
 	"parallel_tool_calls": {check: boolean("parallel_tool_calls")},
 
 	"n":               {use: useOurs, check: checkN},
-	"max_tokens":      {use: useOurs, check: atLeast(1, "Range of max_tokens should be [1, 2147483647]")},
-	"tools":           {use: useOurs, check: array("tools")},
+	"max_tokens":      {use: useOurs},
+	"tools":           {use: useOurs, check: checkTools},
 	"response_format": {use: useOurs, check: checkResponseFormat},
 	"enable_thinking": {use: useOurs, check: boolean("enable_thinking")},
-	"thinking_budget": {use: useOurs, check: atLeast(1, "The thinking_budget parameter must be a positive integer and not greater than 2147483647")},
+	"thinking_budget": {use: useOurs},
 	"stream":          {use: useOurs, check: boolean("stream")},
 
 	"enable_search":  {use: useIgnore, check: off("enable_search", "Web search is not available here; leave enable_search out or false.")},
@@ -59,7 +59,7 @@ var openAIFields = with(sampling, fields{
 	"model":                 {use: useOurs},
 	"messages":              {use: useOurs, check: array("messages")},
 	"stream_options":        {use: useOurs, check: object("stream_options")},
-	"max_completion_tokens": {use: useOurs, check: sampling["max_tokens"].check},
+	"max_completion_tokens": {use: useOurs},
 
 	"modalities":             {use: useIgnore, check: checkModalities},
 	"user":                   {use: useIgnore},

@@ -9,6 +9,7 @@ type prompt struct {
 	bytes    int64 // of all texts
 	rendered int64 // of them, what is no text but JSON, which templates write anew
 	calls    bool  // tools were called in it
+	begun    bool  // it ends with a beginning of the answer
 }
 
 // readMessages checks the elements of a list of messages. Contents may be strings or lists of text
@@ -31,7 +32,7 @@ func readMessages(list value) (prompt, error) {
 	case r.parts:
 		p.content = joinParts(list)
 	}
-	p.bytes, p.rendered, p.calls = r.bytes, r.rendered, r.calling
+	p.bytes, p.rendered, p.calls, p.begun = r.bytes, r.rendered, r.calling, r.begun
 	return p, nil
 }
 
@@ -42,6 +43,7 @@ type messageReader struct {
 	user     bool  // there is a message of a user
 	calling  bool  // a message with tool calls came before
 	parts    bool  // some content is a list
+	begun    bool  // the last message is the model's
 }
 
 func (r *messageReader) read(message value) error {
@@ -68,6 +70,7 @@ func (r *messageReader) read(message value) error {
 	if err := r.role(role, calls); err != nil {
 		return err
 	}
+	r.begun = role == "assistant"
 	return r.content(content, role == "assistant" && calls.present())
 }
 

@@ -55,7 +55,7 @@ func (g *Gateway) serveModels(c catalogue) http.HandlerFunc {
 
 func (g *Gateway) findModels(c catalogue, r *http.Request) (any, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return nil, invalid("Request method '%s' is not supported.", r.Method)
+		return nil, wrongMethod(r.Method, http.MethodGet)
 	}
 	key, err := g.authenticate(r)
 	if err != nil {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"math"
 
 	berth "github.com/berthhq/berth"
@@ -24,9 +25,10 @@ type request struct {
 	fields    []berth.Field
 	n         int64 // answers
 
-	maxTokens int64 // 0: not said
-	budget    int64 // thinking tokens; 0: not said
-	thinking  *bool // nil: not said, and after decide: the model has no such mode
+	maxTokens  int64  // 0: not said; below: no number that it can be
+	lengthName string // what the dialect calls it; "": max_tokens
+	budget     int64  // thinking tokens; 0: not said; below: no number that it can be
+	thinking   *bool  // nil: not said, and after decide: the model has no such mode
 
 	wantsUsage bool // OpenAI: a usage chunk at the end of the stream
 
@@ -56,11 +58,11 @@ func (r *request) common(name string, v value) (err error) {
 		r.n, _ = v.integer()
 		r.pass(name, v)
 	case "max_tokens": // by either of its names; the smaller of two
-		if n, _ := v.integer(); r.maxTokens == 0 || n < r.maxTokens {
+		if n := positive(v); r.maxTokens == 0 || n < r.maxTokens {
 			r.maxTokens = n
 		}
 	case "thinking_budget":
-		r.budget, _ = v.integer()
+		r.budget = positive(v)
 	case "enable_thinking":
 		on, _ := v.boolean()
 		r.thinking = &on
@@ -80,9 +82,9 @@ func (r *request) decide(route *berth.Route) error {
 	switch {
 	case r.prompt.count == 0:
 		return invalid(`Either "prompt" or "messages" must exist and cannot both be none`)
-	case r.maxTokens > ceiling:
-		return invalid("Range of max_tokens should be [1, %d]", ceiling)
-	case r.budget > ceiling:
+	case r.maxTokens < 0 || r.maxTokens > ceiling:
+		return invalid("Range of %s should be [1, %d]", cmp.Or(r.lengthName, "max_tokens"), ceiling)
+	case r.budget < 0 || r.budget > ceiling:
 		return invalid("The thinking_budget parameter must be a positive integer and not greater than %d", ceiling)
 	}
 	if err := r.checkTools(route); err != nil {
@@ -93,6 +95,15 @@ func (r *request) decide(route *berth.Route) error {
 	}
 	r.decideOutput(ceiling)
 	return r.checkFormat()
+}
+
+// positive returns a number from 1 on, -1 for any other value. The largest one depends on
+// the deployment.
+func positive(v value) int64 {
+	if n, ok := v.integer(); ok && n > 0 {
+		return n
+	}
+	return -1
 }
 
 // ceilingOf returns how many tokens a sequence of a deployment may have.
@@ -151,6 +162,11 @@ func (r *request) decideOutput(ceiling int64) {
 func (r *request) checkTools(route *berth.Route) error {
 	if route.NoTools && (r.prompt.calls || hasElements(r.tools)) {
 		return invalid("The tool call is not supported.")
+	}
+	for _, f := range r.fields {
+		if f.Name == "tool_choice" && value(f.Value).isObject() && !hasElements(r.tools) {
+			return invalid("'tool_choice' asks for a function, and there are no tools; send them, or leave tool_choice out.")
+		}
 	}
 	return nil
 }

@@ -41,25 +41,36 @@ func thinkingRoute() *berth.Route {
 func TestRefusedParameters(t *testing.T) {
 	t.Parallel()
 	for members, sentence := range map[string]string{
-		`"temperature":2.0`:                "Temperature should be in [0.0, 2.0)",
-		`"temperature":-0.1`:               "Temperature should be in [0.0, 2.0)",
-		`"temperature":"1"`:                "'temperature' must be Float",
-		`"top_p":0`:                        "Range of top_p should be (0.0, 1.0]",
-		`"top_p":1.1`:                      "Range of top_p should be (0.0, 1.0]",
-		`"top_k":-1`:                       "Parameter top_k be greater than or equal to 0",
-		`"repetition_penalty":0`:           "Repetition_penalty should be greater than 0.0",
-		`"presence_penalty":2.5`:           "Presence_penalty should be in [-2.0, 2.0]",
-		`"n":5`:                            "Range of n should be [1, 4]",
-		`"n":0`:                            "Range of n should be [1, 4]",
-		`"seed":-1`:                        "Range of seed should be [0, 9223372036854775807]",
-		`"seed":9223372036854775808`:       "Range of seed should be [0, 9223372036854775807]",
-		`"max_tokens":4097`:                "Range of max_tokens should be [1, 4096]",
-		`"max_tokens":0`:                   "Range of max_tokens should be [1, 2147483647]",
-		`"max_tokens":1.5`:                 "Range of max_tokens should be [1, 2147483647]",
-		`"thinking_budget":0`:              "The thinking_budget parameter must be a positive integer and not greater than 2147483647",
-		`"thinking_budget":5000`:           "The thinking_budget parameter must be a positive integer and not greater than 4096",
-		`"stop":["a",1]`:                   `The "stop" parameter must be of type "str", "list[str]", "list[int]", or "list[list[int]]", and all elements within the list must be of the same type.`,
-		`"stop":{}`:                        `The "stop" parameter must be of type "str", "list[str]", "list[int]", or "list[list[int]]", and all elements within the list must be of the same type.`,
+		`"temperature":2.0`:          "Temperature should be in [0.0, 2.0)",
+		`"temperature":-0.1`:         "Temperature should be in [0.0, 2.0)",
+		`"temperature":"1"`:          "'temperature' must be Float",
+		`"top_p":0`:                  "Range of top_p should be (0.0, 1.0]",
+		`"top_p":1.1`:                "Range of top_p should be (0.0, 1.0]",
+		`"top_k":-1`:                 "Parameter top_k be greater than or equal to 0",
+		`"repetition_penalty":0`:     "Repetition_penalty should be greater than 0.0",
+		`"presence_penalty":2.5`:     "Presence_penalty should be in [-2.0, 2.0]",
+		`"n":5`:                      "Range of n should be [1, 4]",
+		`"n":0`:                      "Range of n should be [1, 4]",
+		`"seed":-1`:                  "Range of seed should be [0, 9223372036854775807]",
+		`"seed":9223372036854775808`: "Range of seed should be [0, 9223372036854775807]",
+		`"max_tokens":4097`:          "Range of max_tokens should be [1, 4096]",
+		`"max_tokens":0`:             "Range of max_tokens should be [1, 4096]",
+		`"max_tokens":1.5`:           "Range of max_tokens should be [1, 4096]",
+		`"thinking_budget":0`:        "The thinking_budget parameter must be a positive integer and not greater than 4096",
+		`"thinking_budget":5000`:     "The thinking_budget parameter must be a positive integer and not greater than 4096",
+		`"stop":["a",1]`:             `The "stop" parameter must be of type "str", "list[str]", "list[int]", or "list[list[int]]", and all elements within the list must be of the same type.`,
+		`"stop":{}`:                  `The "stop" parameter must be of type "str", "list[str]", "list[int]", or "list[list[int]]", and all elements within the list must be of the same type.`,
+		`"max_tokens":true`:          "Range of max_tokens should be [1, 4096]",
+		`"thinking_budget":"5"`:      "The thinking_budget parameter must be a positive integer and not greater than 4096",
+		`"stop":""`:                  `The "stop" parameter holds an empty string, which would end every answer; leave it out.`,
+		`"stop":["a",""]`:            `The "stop" parameter holds an empty string, which would end every answer; leave it out.`,
+		`"tools":[5]`:                "'tools' must be a list of objects",
+		`"tools":[{}]`:               "Field required: tools.function.name",
+		`"tools":[{"type":"function","function":{"name":5}}]`:        "Field required: tools.function.name",
+		`"tools":[{"type":"web_search"}]`:                            "Tools of the type web_search are not available here; send functions.",
+		`"tool_choice":{"type":"function","function":{"name":"f"}}`:  "'tool_choice' asks for a function, and there are no tools; send them, or leave tool_choice out.",
+		`"response_format":{"type":"json_schema"}`:                   "Field required: response_format.json_schema.schema",
+		`"response_format":{"type":"json_schema","json_schema":"x"}`: "Field required: response_format.json_schema.schema",
 		`"stop":[1,2]`:                     `Token ids in "stop" are not supported; use strings.`,
 		`"top_logprobs":6`:                 "Range of top_logprobs should be [0, 5]",
 		`"tool_choice":"required"`:         `tool_choice is one of the strings that should be ["none", "auto"]`,
@@ -230,7 +241,7 @@ func TestAsk(t *testing.T) {
 		"OpenAI's limit counts thinking":   {openAI{}, chat("1234", `"max_tokens":10,"enable_thinking":true`), Tokens{1, 84, 10, 10, 10}},
 		"the native one does not":          {native{}, generation("1234", `"max_tokens":10,"enable_thinking":true,"thinking_budget":5`), Tokens{1, 84, 15, 5, 10}},
 		"the model's ceiling for thought":  {native{}, generation("1234", `"max_tokens":10,"enable_thinking":true`), Tokens{1, 84, 4096, 4096, 10}},
-		"tools are input":                  {openAI{}, chat("1234", `"tools":[{"a":1}]`), Tokens{1, 84 + 6*9 + 100, 256, 0, 256}},
+		"tools are input":                  {openAI{}, chat("1234", `"tools":[{"function":{"name":"f"}}]`), Tokens{1, 84 + 6*27 + 100, 256, 0, 256}},
 		"escapes may hide longer texts":    {openAI{}, chat("1\u095834"), Tokens{1, 3*6 + 80, 256, 0, 256}},
 		"texts that normalizing lengthens": {openAI{}, chat("\u0958"), Tokens{1, 3*3 + 80, 256, 0, 256}},
 	} {
@@ -327,6 +338,31 @@ func TestToolsOfAModelWithout(t *testing.T) {
 		route.NoTools = true
 		if _, f := parse(d, body, route); f != nil {
 			t.Errorf("%s: %v", body, f)
+		}
+	}
+}
+
+// What is of the wrong type is never passed over.
+func TestRefusedOfOneDialect(t *testing.T) {
+	t.Parallel()
+	named := fmt.Sprintf(`{"model":%q,`, deployed)
+	for body, c := range map[string]struct {
+		dialect  dialect
+		sentence string
+	}{
+		chat("x", `"modalities":"audio"`):                               {openAI{}, "'modalities' must be a list"},
+		chat("x", `"stream_options":{"include_usage":"yes"}`):           {openAI{}, "'stream_options.include_usage' must be a boolean"},
+		chat("x", `"max_completion_tokens":0`):                          {openAI{}, "Range of max_tokens should be [1, 4096]"},
+		named + `"input":{"prompt":"x","history":[1]}}`:                 {native{}, "'history' must be a list of objects with user and bot"},
+		named + `"input":"x","max_output_tokens":0}`:                    {openAIResponses{}, "Range of max_output_tokens should be [1, 4096]"},
+		named + `"input":"x","max_output_tokens":4097}`:                 {openAIResponses{}, "Range of max_output_tokens should be [1, 4096]"},
+		named + `"input":"x","tools":[{"type":"function"}]}`:            {openAIResponses{}, "Field required: tools.name"},
+		named + `"input":"x","text":{"format":{"type":"json_schema"}}}`: {openAIResponses{}, "Field required: text.format.schema"},
+		named + `"prompt":"x","max_tokens":0}`:                          {openAICompletions{}, "Range of max_tokens should be [1, 4096]"},
+		message("x", `"stop_sequences":[""]`):                           {anthropic{}, "'stop_sequences' holds an empty string, which would end every answer; leave it out"},
+	} {
+		if _, f := parse(c.dialect, body, thinkingRoute()); f == nil || f.sentence != c.sentence {
+			t.Errorf("%s: %v, want %q", body, f, c.sentence)
 		}
 	}
 }

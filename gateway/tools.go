@@ -50,6 +50,45 @@ func mergeToolCall(calls []toolCall, index int64, fragment value) []toolCall {
 	return calls
 }
 
+// appendFragments appends tool calls, or pieces of them, without nulls. The arguments of a
+// function are always a string: official clients join them as they come (api.md 9.4).
+func appendFragments(dst []byte, fragments value) []byte {
+	dst = append(dst, '[')
+	firstFragment := true
+	for fragment := range elements(fragments) {
+		dst = append(appendComma(dst, &firstFragment), '{')
+		first := true
+		for name, v := range members(fragment) {
+			if v.isNull() {
+				continue
+			}
+			dst = append(appendString(appendComma(dst, &first), string(name)), ':')
+			if string(name) == "function" {
+				dst = appendFunction(dst, v)
+			} else {
+				dst = appendWithoutNulls(dst, v)
+			}
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
+}
+
+func appendFunction(dst []byte, function value) []byte {
+	dst = append(dst, '{')
+	first := true
+	for name, v := range members(function) {
+		if !v.isNull() {
+			dst = append(appendString(appendComma(dst, &first), string(name)), ':')
+			dst = appendWithoutNulls(dst, v)
+		}
+	}
+	if !member(function, "arguments").present() {
+		dst = append(appendComma(dst, &first), `"arguments":""`...)
+	}
+	return append(dst, '}')
+}
+
 func appendMergedCalls(dst []byte, calls []toolCall) []byte {
 	dst = append(dst, '[')
 	for i, c := range calls {

@@ -134,7 +134,7 @@ func (w *openAIStream) appendChoice(dst []byte, p *part) []byte {
 	}
 	if p.toolCalls != nil {
 		dst = append(appendComma(dst, &first), `"tool_calls":`...)
-		dst = appendWithoutNulls(dst, p.toolCalls)
+		dst = appendFragments(dst, p.toolCalls)
 	}
 	dst = appendOr(append(dst, `},"finish_reason":`...), p.finish, "null")
 	dst = appendOr(append(dst, `,"logprobs":`...), p.logprobs, "null")
@@ -206,7 +206,7 @@ func appendToolCalls(dst []byte, calls value) []byte {
 	if calls == nil {
 		return dst
 	}
-	return appendWithoutNulls(append(dst, `,"tool_calls":`...), calls)
+	return appendFragments(append(dst, `,"tool_calls":`...), calls)
 }
 
 // appendOpenAIUsage appends usage. text_tokens includes the thinking ones and stands

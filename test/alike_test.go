@@ -50,6 +50,7 @@ type tongue struct {
 	// hear reads a plain answer, overhear adds an event of a stream.
 	hear, overhear func(t testing.TB, data string, s *speech)
 	headers        []string // of streams
+	mute           bool     // it cannot tell of thinking
 }
 
 var tongues = map[string]tongue{
@@ -66,6 +67,30 @@ var tongues = map[string]tongue{
 			return fmt.Sprintf(`{"model":%q,"input":{"messages":[{"role":"user","content":%q}]},"parameters":{"result_format":"message","temperature":0,"incremental_output":true,"enable_thinking":%t}}`, model, question, thinking)
 		},
 		hear: hearNative, overhear: hearNative,
+	},
+	"native, cumulative": {
+		path: "/api/v1/services/aigc/text-generation/generation", headers: []string{"X-DashScope-SSE", "enable"},
+		body: func(model, question string, _, _ bool) string {
+			return fmt.Sprintf(`{"model":%q,"input":{"messages":[{"role":"user","content":%q}]},"parameters":{"result_format":"message","temperature":0,"incremental_output":false}}`, model, question)
+		},
+		hear: hearNative,
+		overhear: func(t testing.TB, data string, s *speech) {
+			t.Helper()
+			before := s.content
+			s.content = ""
+			hearNative(t, data, s)
+			if !strings.HasPrefix(s.content, before) {
+				t.Errorf("%q does not repeat %q", s.content, before)
+			}
+		},
+		mute: true,
+	},
+	"responses": {
+		path: "/compatible-mode/v1/responses",
+		body: func(model, question string, stream, thinking bool) string {
+			return fmt.Sprintf(`{"model":%q,"input":%q,"temperature":0,"stream":%t,"enable_thinking":%t}`, model, question, stream, thinking)
+		},
+		hear: hearResponse, overhear: overhearResponse,
 	},
 	"Anthropic": {
 		path: "/apps/anthropic/v1/messages",
@@ -126,6 +151,60 @@ func hearNative(t testing.TB, data string, s *speech) {
 		s.end += strings.TrimPrefix(c.FinishReason, "null")
 	}
 	s.input, s.output = max(s.input, said.Usage.Input), max(s.output, said.Usage.Output)
+}
+
+func hearResponse(t testing.TB, data string, s *speech) {
+	t.Helper()
+	var said struct {
+		Status string
+		Output []struct {
+			Type    string
+			Content []struct{ Text string }
+		}
+		Usage struct {
+			Input  int64 `json:"input_tokens"`
+			Output int64 `json:"output_tokens"`
+			Total  int64 `json:"total_tokens"`
+		}
+	}
+	must(t, json.Unmarshal([]byte(data), &said))
+	for _, item := range said.Output {
+		for _, c := range item.Content {
+			if item.Type == "reasoning" {
+				s.reasoning += c.Text
+			} else {
+				s.content += c.Text
+			}
+		}
+	}
+	s.end = map[string]string{"completed": "stop", "incomplete": "length"}[said.Status]
+	s.input, s.output = said.Usage.Input, said.Usage.Output
+	if said.Usage.Total != s.input+s.output {
+		t.Errorf("%d and %d tokens are not %d", s.input, s.output, said.Usage.Total)
+	}
+}
+
+// overhearResponse adds the pieces, which must be what the last event repeats whole.
+func overhearResponse(t testing.TB, data string, s *speech) {
+	t.Helper()
+	var event struct {
+		Type, Delta string
+		Response    json.RawMessage
+	}
+	must(t, json.Unmarshal([]byte(data), &event))
+	switch event.Type {
+	case "response.output_text.delta":
+		s.content += event.Delta
+	case "response.reasoning_text.delta":
+		s.reasoning += event.Delta
+	case "response.completed", "response.incomplete":
+		var whole speech
+		hearResponse(t, string(event.Response), &whole)
+		if whole.content != s.content || whole.reasoning != s.reasoning {
+			t.Errorf("the pieces are %+v, the whole %+v", *s, whole)
+		}
+		*s = whole
+	}
 }
 
 type anthropicUsage struct {
@@ -214,6 +293,9 @@ func answersAlike(t *testing.T, b *berth, engine traits, base, adapter string) {
 				{base, "count to 9", false, speech{"", "1 2 3 4 5 6 7 8 9", "stop", 16, 18}},
 				{adapter, "37+85", false, speech{"", "The answer is 122.", "stop", 17, 9}},
 			} {
+				if c.thinking && in.mute {
+					continue
+				}
 				if got := b.converse(t, in, c.model, c.question, stream, c.thinking); got != c.want {
 					t.Errorf("%s, stream %t, %s to %s: got %+v, want %+v", name, stream, c.question, c.model, got, c.want)
 				}
@@ -256,6 +338,14 @@ func answersAlike(t *testing.T, b *berth, engine traits, base, adapter string) {
 			t.Errorf("got %v", whole)
 		}
 	})
+	t.Run("a seed", func(t *testing.T) {
+		_, first := chat(`"temperature":1.9,"seed":7,"max_tokens":8`)
+		for range 3 {
+			if _, again := chat(`"temperature":1.9,"seed":7,"max_tokens":8`); dig(again, "choices", 0, "message", "content") != dig(first, "choices", 0, "message", "content") {
+				t.Errorf("got %v, before %v", again, first)
+			}
+		}
+	})
 	t.Run("tools that the model's template would drop", func(t *testing.T) {
 		got, _ := chat(`"tools":[{"type":"function","function":{"name":"add","description":"adds","parameters":{"type":"object","properties":{"a":{"type":"integer"}}}}}],"max_tokens":20`)
 		if got.status != 400 || !strings.Contains(got.body, "The tool call is not supported.") {
@@ -269,6 +359,21 @@ func answersAlike(t *testing.T, b *berth, engine traits, base, adapter string) {
 		}
 		if _, whole := chat(fmt.Sprintf(`"max_tokens":%d`, room)); dig(whole, "choices", 0, "message", "content") != "122" {
 			t.Errorf("got %v", whole)
+		}
+	})
+	t.Run("an answer that has begun", func(t *testing.T) {
+		begun := `"messages":[{"role":"user","content":"37+85"},{"role":"assistant","content":"1"}],"max_tokens":20`
+		plain := b.send(t, "POST", "/apps/anthropic/v1/messages", `{"model":"`+base+`","temperature":0,`+begun+`}`)
+		var body map[string]any
+		must(t, json.Unmarshal([]byte(plain.body), &body))
+		var streamed speech
+		for line := range strings.SplitSeq(b.send(t, "POST", "/apps/anthropic/v1/messages", `{"model":"`+base+`","temperature":0,"stream":true,`+begun+`}`).body, "\n") {
+			if data, ok := strings.CutPrefix(line, "data: "); ok {
+				overhearAnthropic(t, data, &streamed)
+			}
+		}
+		if said := dig(body, "content", 0, "text"); said != streamed.content {
+			t.Errorf("plain %v, streamed %q", said, streamed.content)
 		}
 	})
 	t.Run("exact counts", func(t *testing.T) {
