@@ -96,6 +96,8 @@ type Loop struct {
 
 	mu        sync.RWMutex
 	endpoints map[string]engine.Endpoint // by nonce; read by the routing
+
+	answered sync.Map // nonce -> replica of engines that came up; the watch forgets those that are gone
 }
 
 // report is what a task beside the loop found out.

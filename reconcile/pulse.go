@@ -65,13 +65,23 @@ func (l *Loop) watch(ctx context.Context) {
 			if !known {
 				continue // what an engine does meanwhile cannot be told, so it is left alone
 			}
-			p := pulses[running[i].Nonce].after(heard, used)
+			p := pulses[running[i].Nonce]
+			if _, up := l.answered.Load(running[i].Nonce); up {
+				p.answered = true // before it was asked here
+			}
+			p = p.after(heard, used)
 			next[running[i].Nonce] = p
 			if p.frozen() && ctx.Err() == nil {
 				l.tellFrozen(ctx, running[i])
 			}
 		}
 		pulses = next
+		l.answered.Range(func(nonce, replicaID any) bool {
+			if !l.opt.Runner.Runs(replicaID.(string), nonce.(string)) {
+				l.answered.Delete(nonce)
+			}
+			return true
+		})
 	}
 }
 

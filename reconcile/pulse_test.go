@@ -71,7 +71,7 @@ func TestAFrozenEngineIsStartedAgain(t *testing.T) {
 	d := y.awaitStatus(y.own("base", 2), berth.StatusRunning)
 	before := y.look().replicas
 	ice.frozen.Store(&before[0].URL)
-	y.await("down", func(p picture) bool { return p.deployments[d.ID].ReadyCapacity == 1 })
+	y.await("started again", func(p picture) bool { return p.replicas[0].Nonce != before[0].Nonce })
 	ice.frozen.Store(nil) // the next engine may get the same address
 	after := y.await("up again", func(p picture) bool { return p.deployments[d.ID].ReadyCapacity == 2 }).replicas
 	for i, r := range after {

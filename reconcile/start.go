@@ -196,6 +196,7 @@ func (l *Loop) bringUp(ctx context.Context, launch engine.Launch, files []berth.
 		failed(err)
 		return
 	}
+	l.answered.Store(launch.Nonce, launch.ReplicaID)
 	l.report(end)
 }
 
