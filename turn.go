@@ -61,7 +61,19 @@ type PoolReplica struct {
 	// Guaranteed are the slots that best effort leaves free, below Slots.
 	Guaranteed int64
 	Adapters   []AdapterRef
+	Trust      Trust
 }
+
+// Trust says whether calls go to a replica of a pool. Where no other one serves a call, it
+// makes no difference.
+type Trust int
+
+// The degrees of trust.
+const (
+	Trusted Trust = iota
+	OnTrial       // it failed, and gets one call at a time to see whether it works again
+	Ejected       // it failed, and gets no calls
+)
 
 // Serves reports whether calls with the adapter, "" for none, can go to the replica.
 func (r *PoolReplica) Serves(adapter string) bool {
@@ -204,6 +216,7 @@ type LaneState struct {
 	Adapter    string
 	GroupSince time.Time
 	Group      int64
+	Trust      Trust
 }
 
 // LineState is a class of a pool's calls, or one deployment's part of it.

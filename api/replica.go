@@ -74,6 +74,7 @@ type QueueReplica struct {
 	GuaranteedSlots int64  `json:"guaranteed_slots"` // that best effort leaves free
 	Busy            int64  `json:"busy"`
 	BusyBestEffort  int64  `json:"busy_best_effort"` // of those busy
+	Failing         bool   `json:"failing"`          // it failed, and gets few calls or none while others serve them
 	Group           *Group `json:"group"`            // null where adapters do not take turns, or no call runs
 }
 

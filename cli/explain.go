@@ -74,6 +74,9 @@ func (p *program) queueFacts(q *api.Queue) (list []string) {
 			}
 			text += fmt.Sprintf("; serves %s adapter for %s, %d of its turn wait", whose, brief(p.Now().Sub(g.Since)), g.Waiting)
 		}
+		if r.Failing {
+			text += "; it failed and is left alone for now"
+		}
 		list = append(list, "Lane "+r.ID, text)
 	}
 	return list

@@ -153,7 +153,7 @@ func furnished(t *testing.T) *fake {
 					{Class: "best_effort", Waiting: 12, Own: 3, Deployments: 2, Since: &queuedSince, ExpectedWaitMS: 4200},
 				},
 				Replicas: []api.QueueReplica{
-					{ID: "rep_1", Lane: "base", Slots: 4, GuaranteedSlots: 2, Busy: 1},
+					{ID: "rep_1", Lane: "base", Slots: 4, GuaranteedSlots: 2, Busy: 1, Failing: true},
 					{ID: "rep_2", Lane: "lora", Slots: 4, Busy: 4, BusyBestEffort: 4, Group: &api.Group{Since: queuedSince, Waiting: 9}},
 				},
 			},

@@ -110,6 +110,7 @@ func (g *Gateway) converse(ctx context.Context, c *call, within time.Duration, o
 	} else {
 		err = g.whole(ctx, c, reply, out)
 	}
+	g.judge(c, err, true)
 	return err
 }
 

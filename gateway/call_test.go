@@ -298,7 +298,7 @@ func TestScenarios(t *testing.T) {
 		},
 		"all connections refused": {
 			plan: plan{route: func(r *berth.Route) { r.Targets = []berth.Target{deadTarget("rep_dead")} }}, path: nativePath, body: generation("x"),
-			status: 500, unasked: true, want: map[string]any{"code": "ModelServiceFailed"}, record: ended(berth.EndEngineFailed, 500, source(berth.SourceUnknown, false)),
+			status: 503, unasked: true, want: map[string]any{"code": "ModelUnavailable"}, record: ended(berth.EndEngineFailed, 503, source(berth.SourceUnknown, false)),
 		},
 		"a hanging engine, plain native": {
 			plan: plan{bounds: Bounds{NativeCall: 50 * time.Millisecond}, scripts: []fakeengine.Script{{Faults: []fakeengine.Fault{{Kind: fakeengine.FaultHangBeforeHeaders}}}}},

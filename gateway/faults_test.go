@@ -54,7 +54,7 @@ var mouths = map[string]mouth{
 // of the same connections is answered.
 func TestFaultsInEveryDialect(t *testing.T) {
 	t.Parallel()
-	const engine, hung, late = "ModelServiceFailed", "ResponseTimeout", "RequestTimeOut"
+	const engine, hung, late, loading = "ModelServiceFailed", "ResponseTimeout", "RequestTimeOut", "ModelUnavailable"
 	for name, fault := range map[string]struct {
 		fault fakeengine.Fault
 		plain string // code of a plain call; "": it is answered
@@ -69,7 +69,7 @@ func TestFaultsInEveryDialect(t *testing.T) {
 		"cut later":         {fakeengine.Fault{Kind: fakeengine.FaultCutStream, AfterEvents: 2}, engine, "", engine},
 		"500":               {fakeengine.Fault{Kind: fakeengine.FaultError500}, engine, engine, ""},
 		"500 later":         {fakeengine.Fault{Kind: fakeengine.FaultError500, AfterEvents: 2}, engine, "", engine},
-		"503":               {fakeengine.Fault{Kind: fakeengine.FaultError503}, engine, engine, ""},
+		"503":               {fakeengine.Fault{Kind: fakeengine.FaultError503}, loading, loading, ""},
 		"garbage":           {fakeengine.Fault{Kind: fakeengine.FaultGarbage}, engine, "", engine},
 		"garbage later":     {fakeengine.Fault{Kind: fakeengine.FaultGarbage, AfterEvents: 2}, engine, "", engine},
 		"a line too long":   {fakeengine.Fault{Kind: fakeengine.FaultHugeLine, AfterEvents: 2, Bytes: 2 << 20}, "", "", engine},
@@ -101,8 +101,14 @@ func TestFaultsInEveryDialect(t *testing.T) {
 				case m.streams:
 					code = fault.early
 				}
-				if code == "" {
+				switch code {
+				case "":
 					status = 200
+				case loading:
+					status = 503
+					if got.header.Get("Retry-After") == "" {
+						t.Error("nobody is told when to come again")
+					}
 				}
 				if got.status != status {
 					t.Fatalf("%d %.300s", got.status, got.body)

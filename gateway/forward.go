@@ -31,7 +31,7 @@ func (g *Gateway) forward(ctx context.Context, c *call, cut func()) (*http.Respo
 			return nil, err // the caller gives the lease back
 		}
 		response, err := g.send(ctx, c)
-		g.judge(c, err)
+		g.judge(c, err, false)
 		if err == nil {
 			c.freeBody()
 			c.usage = estimate(&c.request)

@@ -190,6 +190,7 @@ type health struct {
 	ejections int       // since it last answered
 	until     time.Time // no calls before; zero: it is not ejected
 	trial     bool      // a call tries it
+	broke     bool      // it broke off an answer: only a whole one shows that it works
 }
 
 // failed returns the health after a failure that counts as so many, and for how long the
@@ -240,16 +241,19 @@ func (r *replica) ejected(h *health, engine string, now time.Time) (ejected, tri
 	return true, r.health.CompareAndSwap(h, &next) // one of many is the trial
 }
 
-// worked forgets failures.
-func (r *replica) worked() {
-	if r.health.Load() != nil {
-		r.health.Store(nil)
+// worked forgets failures when an answer has begun, or is whole, and reports whether
+// there were any.
+func (r *replica) worked(whole bool) bool {
+	h := r.health.Load()
+	if h == nil || h.broke && !whole {
+		return false
 	}
+	return r.health.CompareAndSwap(h, nil)
 }
 
 // failed remembers a failure and returns for how long the replica is ejected because of
 // it, 0 when it is not.
-func (r *replica) failed(engine string, weight int, now time.Time) time.Duration {
+func (r *replica) failed(engine string, weight int, broke bool, now time.Time) time.Duration {
 	for {
 		old := r.health.Load()
 		var h health
@@ -257,6 +261,7 @@ func (r *replica) failed(engine string, weight int, now time.Time) time.Duration
 			h = *old
 		}
 		next, ejected := h.failed(engine, weight, now)
+		next.broke = next.broke || broke
 		if r.health.CompareAndSwap(old, &next) {
 			return ejected
 		}
@@ -274,22 +279,31 @@ func notTaken(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errNotServing) || errors.As(err, &dial) && dial.Op == "dial"
 }
 
-// judge remembers how an engine met a call: err is nil when it began to answer. What a
-// client or the gateway ended says nothing about it.
-func (g *Gateway) judge(c *call, err error) {
+// judge remembers how an engine met a call: err is nil when it began to answer, or when
+// the answer is whole. What a client or the gateway ended says nothing about it.
+func (g *Gateway) judge(c *call, err error, began bool) {
 	var weight int
 	switch {
 	case err == nil:
-		c.lease.replica.worked()
+		if c.lease.replica.worked(began) && c.place != nil {
+			c.place.room.trust(c.target.ReplicaID)
+		}
 		return
 	case notTaken(err):
 		weight = ejectAfter
-	case failureOf(err).problem == problemEngine:
+	case failureOf(err).problem == problemEngine, failureOf(err).problem == problemIdle:
 		weight = 1
 	default:
 		return
 	}
-	if wait := c.lease.replica.failed(c.target.Key, weight, g.now()); wait > 0 && len(c.route.Targets) > 1 {
+	wait := c.lease.replica.failed(c.target.Key, weight, began, g.now())
+	if wait <= 0 {
+		return
+	}
+	if c.place != nil {
+		c.place.room.distrust(c.target.ReplicaID, wait)
+	}
+	if len(c.route.Targets) > 1 {
 		g.logger.Warn("replica ejected", "replica", c.target.ReplicaID, "deployment", c.route.DeploymentID, "for", wait, "cause", cmp.Or(errors.Unwrap(err), err).Error())
 	}
 }

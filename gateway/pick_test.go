@@ -210,14 +210,14 @@ func TestHealth(t *testing.T) {
 		}
 		fail := func(weight int, want time.Duration) {
 			t.Helper()
-			if got := r.failed("k", weight, time.Now()); got != want {
+			if got := r.failed("k", weight, false, time.Now()); got != want {
 				t.Errorf("ejected for %s, want %s", got, want)
 			}
 		}
 		fail(1, 0)
 		fail(1, 0)
 		expect("two failures", "k", false, false)
-		r.worked()
+		r.worked(false)
 		fail(1, 0)
 		fail(1, 0)
 		fail(1, time.Second)
@@ -236,10 +236,10 @@ func TestHealth(t *testing.T) {
 		expect("a trial that is never heard of", "k", true, true)
 		time.Sleep(trialMost)
 		expect("is followed by another", "k", true, true)
-		r.worked()
+		r.worked(false)
 		expect("an answer", "k", false, false)
 		fail(ejectAfter, time.Second) // nobody listens
-		if got := r.failed("k2", 1, time.Now()); got != 0 {
+		if got := r.failed("k2", 1, false, time.Now()); got != 0 {
 			t.Errorf("the first failure of another engine ejects it for %s", got)
 		}
 	})
@@ -267,7 +267,7 @@ func TestEjection(t *testing.T) {
 					err = fail(problemEngine)
 				}
 			}
-			g.judge(c, err)
+			g.judge(c, err, false)
 		}
 		for range 100 {
 			call1()

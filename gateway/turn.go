@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,7 +44,14 @@ type pool struct {
 	told      *berth.PoolRoute // what the scheduler knows; nil: no replicas
 	version   int64            // of the snapshot that said so
 	waiting   map[*berth.Turn]*turnPlace
-	gone      bool // dropped from the table; take another
+	failing   map[string]*failing // replicas that fail
+	gone      bool                // dropped from the table; take another
+}
+
+// failing is a replica that gets no calls until a time, and then one as a trial.
+type failing struct {
+	until time.Time
+	trial bool
 }
 
 // turnPlace is a call's turn in a pool.
@@ -60,7 +68,7 @@ func (p *pools) room(id string) *pool {
 	if room, ok := p.byID.Load(id); ok {
 		return room.(*pool)
 	}
-	room, _ := p.byID.LoadOrStore(id, &pool{id: id, now: p.now, scheduler: p.open(), waiting: map[*berth.Turn]*turnPlace{}})
+	room, _ := p.byID.LoadOrStore(id, &pool{id: id, now: p.now, scheduler: p.open(), waiting: map[*berth.Turn]*turnPlace{}, failing: map[string]*failing{}})
 	return room.(*pool)
 }
 
@@ -95,11 +103,67 @@ func (p *pool) learn(s *berth.Snapshot) {
 		return
 	}
 	p.told, p.version = route, s.Version
+	for id := range p.failing {
+		if route == nil || !slices.ContainsFunc(route.Replicas, func(r berth.PoolReplica) bool { return r.ID == id }) {
+			delete(p.failing, id) // it is another engine when it comes again
+		}
+	}
+	p.inform()
+}
+
+// inform tells the scheduler which replicas there are, and how they are trusted.
+func (p *pool) inform() {
 	var replicas []berth.PoolReplica
-	if route != nil {
-		replicas = route.Replicas
+	if p.told != nil {
+		replicas = p.told.Replicas
+	}
+	if len(p.failing) > 0 {
+		replicas = slices.Clone(replicas)
+		for i := range replicas {
+			if f := p.failing[replicas[i].ID]; f != nil {
+				replicas[i].Trust = berth.Ejected
+				if f.trial {
+					replicas[i].Trust = berth.OnTrial
+				}
+			}
+		}
 	}
 	p.tell(p.scheduler.SetReplicas(replicas, p.now()))
+}
+
+// distrust keeps calls away from a replica that failed, for as long.
+func (p *pool) distrust(replicaID string, wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.told == nil || !slices.ContainsFunc(p.told.Replicas, func(r berth.PoolReplica) bool { return r.ID == replicaID }) {
+		return
+	}
+	p.failing[replicaID] = &failing{until: p.now().Add(wait)}
+	p.inform()
+}
+
+// trust lets calls go to a replica that works again.
+func (p *pool) trust(replicaID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failing[replicaID] != nil {
+		delete(p.failing, replicaID)
+		p.inform()
+	}
+}
+
+// tryFailing lets a call try each replica whose time is over, and another one when
+// nothing is heard of that for too long.
+func (p *pool) tryFailing(now time.Time) {
+	due := false
+	for _, f := range p.failing {
+		if !now.Before(f.until) {
+			f.until, f.trial, due = now.Add(trialMost), true, true
+		}
+	}
+	if due {
+		p.inform()
+	}
 }
 
 // tell wakes those who wait for turns that changed.
@@ -120,6 +184,7 @@ func (p *pool) enqueue(w *turnPlace, s *berth.Snapshot) bool {
 		return false
 	}
 	p.learn(s)
+	p.tryFailing(p.now())
 	changed := p.scheduler.Enqueue(&w.turn, p.now())
 	if w.turn.State == berth.TurnWaiting {
 		w.given = make(chan struct{})
@@ -147,6 +212,7 @@ func (p *pool) giveBack(t *berth.Turn, used int64) {
 	delete(p.waiting, t)
 	p.tell(p.scheduler.Cancel(t, p.now()))
 	p.tell(p.scheduler.Done(t, used, p.now()))
+	p.tryFailing(p.now())
 }
 
 // outcome says how the wait for a turn ended.
@@ -169,8 +235,10 @@ func (w *turnPlace) outcome() error {
 	return fail(problemUnavailable).after(comingUpWait)
 }
 
+// refusedEverywhere: no engine takes calls. They are being started again, or are loading
+// (api.md 2.5).
 func refusedEverywhere() *failure {
-	return fail(problemEngine).because(errors.New("every engine refuses connections")).ending(berth.EndEngineFailed)
+	return fail(problemUnavailable).after(comingUpWait).because(errors.New("no engine takes calls")).ending(berth.EndEngineFailed)
 }
 
 // turn gets the call slots in its pool, s being the present snapshot, or says why there

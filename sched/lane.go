@@ -1,6 +1,10 @@
 package sched
 
-import "time"
+import (
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
 
 // turnLanes gives slots of lanes that take adapters in turns. A lane goes on with its
 // adapter when nobody else waits; a lane without calls begins another group; then all
@@ -38,7 +42,10 @@ func (p *Pool) nextOf(r *replica, now time.Time) *entry {
 		p.disband(r)
 	}
 	if r.group.Len() > 0 {
-		return r.group.Front().Value.(*entry)
+		if e := r.group.Front().Value.(*entry); p.takes(r, e) {
+			return e
+		}
+		p.disband(r) // what is left of it goes to a lane that did not fail
 	}
 	if r.busy == 0 {
 		return p.newGroup(r, now)
@@ -46,7 +53,7 @@ func (p *Pool) nextOf(r *replica, now time.Time) *entry {
 	if p.othersWait(r) {
 		return nil
 	}
-	same := func(e *entry) bool { return e.turn.Adapter == r.adapter && r.serves(e) }
+	same := func(e *entry) bool { return e.turn.Adapter == r.adapter && p.takes(r, e) }
 	t := q.next(p.share(r), same)
 	if t == nil {
 		p.reclaim(same)
@@ -76,7 +83,7 @@ func (p *Pool) othersWait(r *replica) bool {
 // other lane is at if there is such.
 func (p *Pool) newGroup(r *replica, now time.Time) *entry {
 	q := &p.bestEffort
-	here := func(e *entry) bool { return r.serves(e) }
+	here := func(e *entry) bool { return p.takes(r, e) }
 	other := func(e *entry) bool { return here(e) && e.turn.Adapter != r.adapter }
 	unattended := func(e *entry) bool { return other(e) && !p.attended(e.turn.Adapter, r) }
 	t := q.visit(p.share(r), unattended)
@@ -94,7 +101,7 @@ func (p *Pool) newGroup(r *replica, now time.Time) *entry {
 	p.join(r, t)
 	var more []*tenant // the others of the adapter have their turn, too
 	for x := q.ring.Front(); x != nil; x = x.Next() {
-		if o := x.Value.(*tenant); o != t && o.head().turn.Adapter == r.adapter && r.serves(o.head()) {
+		if o := x.Value.(*tenant); o != t && o.head().turn.Adapter == r.adapter && p.takes(r, o.head()) {
 			more = append(more, o)
 		}
 	}
@@ -105,11 +112,16 @@ func (p *Pool) newGroup(r *replica, now time.Time) *entry {
 	return r.group.Front().Value.(*entry)
 }
 
-// join moves what a deployment can pay for of a lane's adapter into its group.
+// join moves what a deployment can pay for of a lane's adapter into its group, which is
+// one call in a lane on trial.
 func (p *Pool) join(r *replica, t *tenant) {
-	for t.line.Len() > 0 && r.group.Len() < p.bounds.Group {
+	most := p.bounds.Group
+	if r.Trust == berth.OnTrial {
+		most = 1
+	}
+	for t.line.Len() > 0 && r.group.Len() < most {
 		e := t.head()
-		if e.turn.Adapter != r.adapter || !r.serves(e) || t.deficit < e.tokens {
+		if e.turn.Adapter != r.adapter || !p.takes(r, e) || t.deficit < e.tokens {
 			return
 		}
 		p.bestEffort.choose(e, r.group)

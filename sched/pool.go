@@ -160,10 +160,10 @@ func (p *Pool) SetReplicas(list []berth.PoolReplica, now time.Time) []*berth.Tur
 		p.replica(list[i].ID).set(&list[i])
 	}
 	for _, r := range slices.Clone(p.replicas) {
-		if c := r.claim; c != nil && !r.serves(c) {
+		if c := r.claim; c != nil && !p.takes(r, c) {
 			p.unclaim(r)
 		}
-		if r.group.Len() > 0 && !r.serves(r.group.Front().Value.(*entry)) {
+		if r.group.Len() > 0 && !p.takes(r, r.group.Front().Value.(*entry)) {
 			p.disband(r)
 		}
 		if r.retired && r.busy == 0 {
@@ -206,6 +206,23 @@ func (p *Pool) served(e *entry) bool {
 		}
 	}
 	return false
+}
+
+// takes reports whether a call may run at a replica as far as it is trusted: one that
+// failed is left to its trials while others serve the call.
+func (p *Pool) takes(r *replica, e *entry) bool {
+	if !r.serves(e) {
+		return false
+	}
+	if r.Trust == berth.Trusted || r.Trust == berth.OnTrial && r.trial == nil {
+		return true
+	}
+	for _, o := range p.replicas {
+		if o.Trust == berth.Trusted && o.serves(e) {
+			return false
+		}
+	}
+	return true
 }
 
 // inLine returns all that wait, class by class, in order of deployments, then groups.
@@ -338,7 +355,7 @@ func (p *Pool) mayRun(e *entry) bool {
 func (p *Pool) fit(e *entry) *replica {
 	var best *replica
 	for _, r := range p.replicas {
-		if r.grouped() || !r.serves(e) || !r.open(e) || r.room(e.queue) < r.need(e) {
+		if r.grouped() || !p.takes(r, e) || !r.open(e) || r.room(e.queue) < r.need(e) {
 			continue
 		}
 		if best == nil || r.less(best) || !best.less(r) && r.ID == e.turn.Prefer {
@@ -353,7 +370,7 @@ func (p *Pool) fit(e *entry) *replica {
 func (p *Pool) claimable(e *entry) *replica {
 	var best *replica
 	for _, r := range p.replicas {
-		if r.grouped() || !r.serves(e) || !r.open(e) || r.room(e.queue) < 1 {
+		if r.grouped() || !p.takes(r, e) || !r.open(e) || r.room(e.queue) < 1 {
 			continue
 		}
 		if best == nil || r.room(e.queue)-r.need(e) > best.room(e.queue)-best.need(e) {

@@ -51,6 +51,7 @@ func (h *history) replicas(t *rapid.T) {
 				}
 			}
 		}
+		r.Trust = rapid.SampledFrom([]berth.Trust{berth.Trusted, berth.Trusted, berth.OnTrial, berth.Ejected}).Draw(t, "trust")
 		view = append(view, r)
 	}
 	h.view = view
@@ -162,6 +163,12 @@ func (h *history) granted(t *rapid.T, call *berth.Turn) {
 	if r.busy > r.Slots || !call.Class.Guaranteed() && r.best > r.Slots-r.Guaranteed {
 		t.Fatalf("%d busy, %d of them best effort, of %d slots with %d guaranteed", r.busy, r.best, r.Slots, r.Guaranteed)
 	}
+	others := slices.ContainsFunc(h.view, func(o berth.PoolReplica) bool {
+		return o.Trust == berth.Trusted && o.Serves(call.Adapter) && !slices.Contains(call.Tried, o.ID)
+	})
+	if others && (r.Trust == berth.Ejected || r.Trust == berth.OnTrial && r.trial != h.pool.entries[call]) {
+		t.Fatalf("%+v runs at %s, which failed, and others serve it", call, r.ID)
+	}
 	if r.grouped() && call.ArrivedAt.After(r.began) && h.pool.othersWait(r) {
 		t.Fatalf("a call joins a closed group of %s", r.ID)
 	}
@@ -230,7 +237,7 @@ func (h *history) whyWaits(t *rapid.T, e *entry) {
 		return // behind another of its deployment, or group
 	}
 	for _, r := range h.pool.replicas {
-		if !r.serves(e) || r.room(e.queue) < r.need(e) {
+		if !h.pool.takes(r, e) || r.room(e.queue) < r.need(e) {
 			continue
 		}
 		switch {

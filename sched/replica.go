@@ -17,6 +17,7 @@ type replica struct {
 	busy     int64
 	best     int64  // of those busy, best effort
 	claim    *entry // for which it is kept free
+	trial    *entry // the call that tries it, while it is on trial
 
 	// Lanes that take adapters in turns: whose turn it is, the calls of its closed group
 	// that have no slots yet, and when it began.
@@ -32,7 +33,7 @@ func (r *replica) set(v *berth.PoolReplica) {
 			r.adapters[v.Adapters[i].Digest] = true
 		}
 	}
-	r.PoolReplica, r.retired = *v, false
+	r.PoolReplica, r.retired, r.trial = *v, false, nil
 	r.Slots = max(r.Slots, 1)
 	r.Guaranteed = min(max(r.Guaranteed, 0), r.Slots-1)
 }
@@ -94,11 +95,17 @@ func (r *replica) take(e *entry) {
 	if !e.queue.guaranteed {
 		r.best += e.slots
 	}
+	if r.Trust == berth.OnTrial && r.trial == nil {
+		r.trial = e
+	}
 }
 
 func (r *replica) release(e *entry) {
 	r.busy -= e.slots
 	if !e.queue.guaranteed {
 		r.best -= e.slots
+	}
+	if r.trial == e {
+		r.trial = nil
 	}
 }

@@ -51,7 +51,7 @@ func (p *Pool) State(now time.Time) berth.PoolState {
 	for _, r := range p.replicas {
 		lane := berth.LaneState{
 			ReplicaID: r.ID, Lane: r.Lane, Slots: r.Slots, Guaranteed: r.Guaranteed,
-			Busy: r.busy, BestEffort: r.best, Group: int64(r.group.Len()),
+			Busy: r.busy, BestEffort: r.best, Group: int64(r.group.Len()), Trust: r.Trust,
 		}
 		if r.grouped() && r.busy > 0 {
 			lane.Adapter, lane.GroupSince = r.adapter, r.began

@@ -73,6 +73,7 @@ func queueOf(q *berth.Queue) *api.Queue {
 	for _, r := range q.Replicas {
 		p := api.QueueReplica{
 			ID: r.ReplicaID, Lane: string(r.Lane), Slots: r.Slots, GuaranteedSlots: r.Guaranteed, Busy: r.Busy, BusyBestEffort: r.BestEffort,
+			Failing: r.Trust != berth.Trusted,
 		}
 		if r.Adapter != "" {
 			p.Group = &api.Group{Own: r.Adapter == q.Adapter, Since: r.GroupSince, Waiting: r.Group}

@@ -140,7 +140,7 @@ func TestExplainOfAPool(t *testing.T) {
 		if l := q.Lines[0]; l.Class != "guaranteed" || l.Waiting+l.Own+l.ExpectedWaitMS != 0 || l.Since != nil || q.Lines[1].Class != "best_effort" {
 			t.Errorf("lines %+v", q.Lines)
 		}
-		if r := q.Replicas[0]; r.Lane != "base" || r.Slots < 2 || r.GuaranteedSlots < 1 || r.Busy != 0 || r.Group != nil || r.ID != e.Replicas[0].ID {
+		if r := q.Replicas[0]; r.Lane != "mixed" || r.Slots < 2 || r.GuaranteedSlots < 1 || r.Busy != 0 || r.Group != nil || r.ID != e.Replicas[0].ID {
 			t.Errorf("replica %+v", r)
 		}
 		b.send(t, "POST", "/v1/chat/completions", `{"model":"`+reserved+`","messages":[{"role":"user","content":"1+1"}],"max_tokens":4}`)
