@@ -39,7 +39,9 @@ var crowded = fakeengine.Script{
 
 const (
 	crowdedTokens = 124 // of a call, as the engine counts
+	crowdedOutput = 20  // of them, of the answer
 	soldPPM       = 250_000
+	reservedCalls = 66 // 12 s of what was sold: 8 slots / 0.36 s * soldPPM
 )
 
 // noMeter keeps no records.
@@ -71,7 +73,8 @@ func gather(t *testing.T, script fakeengine.Script, soldPPM int64, loras ...stri
 			Thinking: berth.ThinkingNone, PoolID: "pool_1", Adapter: adapter, Limits: limits, Targets: []berth.Target{target},
 		}
 	}
-	add("ptu", berth.PlanPTU, "", berth.Limits{IsMetered: true, PTU: berth.PTUCapacity{InputTPM: 60_000, OutputTPM: 60_000}, Overflow: berth.OverflowDisable})
+	add("ptu", berth.PlanPTU, "", berth.Limits{IsMetered: true, PTU: berth.PTUCapacity{InputTPM: 60_000, OutputTPM: reservedCalls * crowdedOutput}, Overflow: berth.OverflowDisable})
+	add("measured", berth.PlanPTU, "", berth.Limits{})
 	for _, name := range loras {
 		replica.Adapters = append(replica.Adapters, berth.AdapterRef{Digest: name})
 		add(name, berth.PlanLoRA, name, berth.Limits{})
@@ -119,7 +122,7 @@ func (c *crowd) call(ctx context.Context, model string) (first time.Duration, st
 // send begins a call; header are names and values.
 func (c *crowd) send(ctx context.Context, model string, header ...string) (*http.Response, error) {
 	prompt := strings.TrimSpace(strings.Repeat("ask ", 100))
-	body := fmt.Sprintf(`{"model":%q,"stream":true,"max_tokens":64,"messages":[{"role":"user","content":%q}]}`, model, prompt)
+	body := fmt.Sprintf(`{"model":%q,"stream":true,"max_tokens":20,"messages":[{"role":"user","content":%q}]}`, model, prompt)
 	request, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/chat/completions", strings.NewReader(body))
 	request.Header.Set("Authorization", "Bearer sk-1")
 	request.Header.Set("Content-Type", "application/json")
@@ -164,7 +167,7 @@ func TestThePromises(t *testing.T) {
 	for range 8 {
 		measuring.Go(func() {
 			for range 8 {
-				first, _ := c.call(t.Context(), "ptu")
+				first, _ := c.call(t.Context(), "measured")
 				mu.Lock()
 				calibrated = append(calibrated, first)
 				mu.Unlock()
@@ -183,29 +186,40 @@ func TestThePromises(t *testing.T) {
 
 	var firsts []time.Duration
 	refused, asked := 0, 0
+	// Calls at random moments, and exactly as many as the reservation has tokens for: no
+	// part of a minute passes before the end, so the last one takes the last token.
 	random := rand.New(rand.NewPCG(3, 4))
-	const perSecond = 8 / 0.36 * soldPPM / 1e6
+	moments := make([]time.Duration, reservedCalls)
+	for i := range moments {
+		moments[i] = time.Duration(random.Int64N(int64(11 * time.Second)))
+	}
+	slices.Sort(moments)
+	begun := time.Now()
 	tick := time.NewTimer(0)
 	defer tick.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-			tick.Reset(time.Duration(random.ExpFloat64() / perSecond * 1e9))
-			asked++
-			reserved.Go(func() {
-				first, status := c.call(t.Context(), "ptu")
-				mu.Lock()
-				defer mu.Unlock()
-				if status != http.StatusOK {
-					refused++
-				}
-				firsts = append(firsts, first)
-			})
-		}
+	for _, at := range moments {
+		tick.Reset(time.Until(begun.Add(at)))
+		<-tick.C
+		asked++
+		reserved.Go(func() {
+			first, status := c.call(t.Context(), "ptu")
+			mu.Lock()
+			defer mu.Unlock()
+			if status != http.StatusOK {
+				refused++
+			}
+			firsts = append(firsts, first)
+		})
 	}
 	reserved.Wait()
+	if _, status := c.call(t.Context(), "ptu"); status != http.StatusTooManyRequests {
+		t.Errorf("one more than is reserved is answered %d: the load was not all of it", status)
+	}
 	others.Wait()
+	// Callers that left are gone before the gateway knows.
+	for deadline := time.Now().Add(10 * time.Second); c.InFlight("", "") > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
 	total := flood.Load() + swarm.Load() + small.Load()
 	share := float64(small.Load()) / (float64(total) / 3)
 	t.Logf("%d reserved calls, %d tokens, %d refused; first token p95 %s, calibrated %s; others %d calls, the smallest %.2f of its share",
