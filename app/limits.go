@@ -102,6 +102,11 @@ type reservation struct {
 	split   bool
 }
 
+// Shrink implements gateway.Reservation.
+func (r *reservation) Shrink(now time.Time, to gateway.Tokens) {
+	r.held = r.limiter.turnstile.Shrink(r.held, r.limiter.at(now), amounts(to, r.split))
+}
+
 // Settle implements gateway.Reservation.
 func (r *reservation) Settle(now time.Time, used gateway.Tokens) {
 	r.limiter.turnstile.Settle(r.held, r.limiter.at(now), amounts(used, r.split))

@@ -73,7 +73,7 @@ func gather(t *testing.T, script fakeengine.Script, soldPPM int64, loras ...stri
 			Thinking: berth.ThinkingNone, PoolID: "pool_1", Adapter: adapter, Limits: limits, Targets: []berth.Target{target},
 		}
 	}
-	add("ptu", berth.PlanPTU, "", berth.Limits{IsMetered: true, PTU: berth.PTUCapacity{InputTPM: 60_000, OutputTPM: reservedCalls * crowdedOutput}, Overflow: berth.OverflowDisable})
+	add("ptu", berth.PlanPTU, "", berth.Limits{IsMetered: true, PTU: berth.PTUCapacity{InputTPM: reservedCalls * (crowdedTokens - crowdedOutput), OutputTPM: reservedCalls * crowdedOutput}, Overflow: berth.OverflowDisable})
 	add("measured", berth.PlanPTU, "", berth.Limits{})
 	for _, name := range loras {
 		replica.Adapters = append(replica.Adapters, berth.AdapterRef{Digest: name})

@@ -178,6 +178,7 @@ type fixedLimiter struct {
 
 	mu      sync.Mutex
 	asked   []Tokens
+	shrunk  []int64 // input
 	settled []Tokens
 }
 
@@ -198,6 +199,15 @@ func (l *fixedLimiter) Reserve(_ time.Time, _ berth.Limits, ask Tokens, _ *Stand
 type fixedReservation struct {
 	limiter *fixedLimiter
 	settled atomic.Bool
+}
+
+func (r *fixedReservation) Shrink(_ time.Time, to Tokens) {
+	if r.settled.Load() {
+		panic("settled before")
+	}
+	r.limiter.mu.Lock()
+	defer r.limiter.mu.Unlock()
+	r.limiter.shrunk = append(r.limiter.shrunk, to.Input)
 }
 
 func (r *fixedReservation) Settle(_ time.Time, used Tokens) {

@@ -48,6 +48,8 @@ func (s *Standing) tokens() (limit, remaining int64, reset time.Duration) {
 
 // Reservation is what an admitted call holds until it is settled, exactly once.
 type Reservation interface {
+	// Shrink lowers the booking of a call that goes on to what is known to do.
+	Shrink(now time.Time, to Tokens)
 	// Settle corrects the booking to what was used; zero Tokens erase it.
 	Settle(now time.Time, used Tokens)
 }
@@ -97,6 +99,7 @@ type Refusal struct {
 // unlimited is the reservation of a call that nothing limits.
 type unlimited struct{}
 
+func (unlimited) Shrink(time.Time, Tokens) {}
 func (unlimited) Settle(time.Time, Tokens) {}
 
 // reserve admits the call within the limits of its deployment and finds on whose promise.
@@ -128,6 +131,9 @@ func (g *Gateway) reserve(ctx context.Context, c *call) error {
 	for {
 		refusal := g.reserveInput(c, input)
 		switch {
+		case refusal == nil && !exact && c.standing.near(c.asked.Input):
+			g.shrink(ctx, c)
+			return nil
 		case refusal == nil:
 			return nil
 		case !exact && (refusal.ofInput() || c.longer(input)):
@@ -146,6 +152,35 @@ func (g *Gateway) reserve(ctx context.Context, c *call) error {
 		}
 		return refused(refusal)
 	}
+}
+
+// With less of a limit on input left than one part of so many, or than so many calls like
+// this one take, calls hold no more than they need.
+const (
+	nearPart  = 4
+	nearCalls = 32
+)
+
+// near reports whether a limit that input counts against is nearly reached for a call that
+// holds so much: what it holds beyond its need would soon refuse another one that fits.
+func (s *Standing) near(held int64) bool {
+	return s.Input.near(held) || s.Tokens.near(held)
+}
+
+func (l Level) near(held int64) bool {
+	return l.Limit > 0 && l.remaining() < max(l.Limit/nearPart, nearCalls*held)
+}
+
+// shrink has the input counted and gives back what the bound took too much. Where it cannot
+// be counted the bound stays.
+func (g *Gateway) shrink(ctx context.Context, c *call) {
+	input, err := g.countExactly(ctx, c)
+	if err != nil || input >= c.asked.Input {
+		return
+	}
+	c.asked.Input = input
+	c.reservation.Shrink(g.now(), c.charged(c.asked, 0))
+	c.standing = c.live.limiter.Standing(g.now(), c.route.Limits)
 }
 
 // countExactly has the input counted. It stands by itself for the stack's sake, see run.

@@ -142,9 +142,15 @@ type byInput struct {
 	never bool // what does not fit never will
 }
 
+func (l *byInput) Standing(time.Time, berth.Limits) Standing { return l.standing() }
+
+func (l *byInput) standing() Standing {
+	return Standing{Tokens: Level{Limit: 1000, Used: 1000 - l.room, Reset: 90 * time.Second}}
+}
+
 func (l *byInput) Reserve(now time.Time, limits berth.Limits, ask Tokens, standing *Standing) (Reservation, *Refusal) {
 	held, _ := l.fixedLimiter.Reserve(now, limits, ask, standing)
-	*standing = Standing{Tokens: Level{Limit: 1000, Used: 1000 - l.room, Reset: 90 * time.Second}}
+	*standing = l.standing()
 	if ask.Input <= l.room {
 		return held, nil
 	}
@@ -155,8 +161,8 @@ func (l *byInput) Reserve(now time.Time, limits berth.Limits, ask Tokens, standi
 	return nil, refusal
 }
 
-// The bound alone refuses nobody: where it does not fit, and only there, the input is
-// counted. The prompt here is 5 tokens, and 20 by its bound.
+// The bound alone refuses nobody: where it does not fit the input is counted, and near the
+// limit nothing is held that is not needed. The prompt here is 5 tokens, and 20 by its bound.
 func TestInputIsCountedWhereItsBoundDoesNotFit(t *testing.T) {
 	t.Parallel()
 	const bound, exact = 20, 5
@@ -165,9 +171,12 @@ func TestInputIsCountedWhereItsBoundDoesNotFit(t *testing.T) {
 		never   bool
 		dialect Dialect
 		asked   []int64
+		shrunk  []int64
 		status  int
 	}{
-		"far from the limit":      {room: bound, asked: []int64{bound}, status: 200},
+		"far from the limit":      {room: 1000, asked: []int64{bound}, status: 200},
+		"not far":                 {room: nearCalls*bound - 1, asked: []int64{bound}, shrunk: []int64{exact}, status: 200},
+		"as near as a bound":      {room: bound, asked: []int64{bound}, shrunk: []int64{exact}, status: 200},
 		"near":                    {room: bound - 1, asked: []int64{bound, exact}, status: 200},
 		"at it":                   {room: exact, asked: []int64{bound, exact}, status: 200},
 		"beyond":                  {room: exact - 1, asked: []int64{bound, exact}, status: 429},
@@ -180,14 +189,14 @@ func TestInputIsCountedWhereItsBoundDoesNotFit(t *testing.T) {
 			l := &byInput{room: c.room, never: c.never}
 			h := open(t, plan{limiter: &l.fixedLimiter, limits: l, route: tokensPerMinute, dialect: c.dialect})
 			for range 2 { // the second call finds all counts known
-				l.asked = nil
+				l.asked, l.shrunk = nil, nil
 				got := h.post(t, chatPath, chat("1"))
 				var asked []int64
 				for _, a := range l.asked {
 					asked = append(asked, a.Input)
 				}
-				if got.status != c.status || !slices.Equal(asked, c.asked) {
-					t.Errorf("status %d after asking for %v; want %d, %v: %s", got.status, asked, c.status, c.asked, got.body)
+				if got.status != c.status || !slices.Equal(asked, c.asked) || !slices.Equal(l.shrunk, c.shrunk) {
+					t.Errorf("status %d after asking for %v, shrunk to %v; want %d, %v, %v: %s", got.status, asked, l.shrunk, c.status, c.asked, c.shrunk, got.body)
 				}
 				wait, final := got.header.Get("Retry-After-Ms"), got.header.Get("X-Should-Retry")
 				if (wait == "1500") != (c.status == 429) || (final == "false") != (c.status == 400) {

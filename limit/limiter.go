@@ -169,6 +169,20 @@ func (r Refusal) longerThan(other Refusal) bool {
 	return r.RetryAfterMS > other.RetryAfterMS
 }
 
+// Shrink lowers a reservation to amounts that are known to do, where they are lower. It is
+// not settled yet.
+func (l *Limiter) Shrink(r Reservation, nowMS int64, to Amounts) Reservation {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for d := range l.windows {
+		if t := &r.tickets[d]; to[d] < t.amount {
+			l.windows[d].Settle(*t, nowMS, to[d])
+			t.amount = to[d]
+		}
+	}
+	return r
+}
+
 // Settle corrects a reservation to what the call really used.
 func (l *Limiter) Settle(r Reservation, nowMS int64, actual Amounts) {
 	l.mu.Lock()

@@ -149,3 +149,29 @@ func fill(w *Window) {
 		w.Book(nowMS, 1)
 	}
 }
+
+// What a reservation held beyond need is free at once, and settling counts from there.
+func TestShrink(t *testing.T) {
+	t.Parallel()
+	l := New(Amounts{Input: 100})
+	within := Amounts{Input: 100}
+	var levels Levels
+	held, _, ok := l.Reserve(1_000, &within, Amounts{Input: 80}, &levels)
+	if !ok {
+		t.Fatal("refused")
+	}
+	held = l.Shrink(held, 2_000, Amounts{Input: 30, Output: 5})
+	if used := l.Used(2_000)[Input]; used != 30 {
+		t.Errorf("%d are used, want 30", used)
+	}
+	if _, _, ok := l.Reserve(2_000, &within, Amounts{Input: 71}, &levels); ok {
+		t.Error("71 fit beside 30 of 100")
+	}
+	l.Settle(held, 3_000, Amounts{Input: 10})
+	if used := l.Used(3_000); used[Input] != 10 || used[Output] != 0 {
+		t.Errorf("%v are used, want 10 of input", used)
+	}
+	if used := l.Used(61_000)[Input]; used != 0 {
+		t.Errorf("%d are used a minute after the admission", used)
+	}
+}
