@@ -143,7 +143,7 @@ func TestUsageSurvivesKillsAtRandomMoments(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random, moments := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 	p := newProgram(t)
 	e := newSurvivor(t, fakeengine.Script{TokensPerSecond: 300})
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
@@ -161,7 +161,7 @@ func TestUsageSurvivesKillsAtRandomMoments(t *testing.T) {
 		}
 		have := len(c.snapshot())
 		until(t, "some calls were answered", func() bool { return len(c.snapshot()) > have+3 })
-		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond) // the moment is what varies
+		time.Sleep(time.Duration(moments.IntN(300)) * time.Millisecond) // the moment is what varies
 		s.signal(t, syscall.SIGKILL)
 		cancel()
 		all.Wait()

@@ -141,7 +141,7 @@ func TestExplainOfAPool(t *testing.T) {
 			t.Errorf("lines %+v", q.Lines)
 		}
 		if r := q.Replicas[0]; r.Lane != "mixed" || r.Slots < 2 || r.GuaranteedSlots < 1 || r.Busy != 0 || r.Group != nil || r.ID != e.Replicas[0].ID {
-			t.Errorf("replica %+v", r)
+			t.Errorf("replica %+v, of %+v", r, e.Replicas)
 		}
 		b.send(t, "POST", "/v1/chat/completions", `{"model":"`+reserved+`","messages":[{"role":"user","content":"1+1"}],"max_tokens":4}`)
 	}
