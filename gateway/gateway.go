@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -176,6 +177,8 @@ var (
 
 	messageBases = []string{"/apps/anthropic/v1", "/api/v1/v1", "/compatible-mode/v1/v1", "/v1"}
 	nativeBases  = []string{"/api/v1", "/compatible-mode/v1", "/v1", "/apps/anthropic"}
+	// tokenizerBases are those of native resources, which have no services below them.
+	tokenizerBases = append(slices.Clone(nativeBases), "/apps/anthropic/v1")
 )
 
 // Route is one operation.
@@ -200,7 +203,7 @@ func (g *Gateway) Routes() []Route {
 		{http.MethodGet, "/models", messageBases[:1], g.serveModels(anthropicCatalogue)},
 		{http.MethodGet, "/models/{id}", messageBases[:1], g.serveModels(anthropicCatalogue)},
 		{http.MethodPost, "/responses", responsesBases, g.serve(openAIResponses{})},
-		{http.MethodPost, "/tokenizer", nativeBases, g.tokenize},
+		{http.MethodPost, "/tokenizer", tokenizerBases, g.tokenize},
 		{http.MethodPost, "/completions", modelBases, g.serve(openAICompletions{})},
 		{http.MethodPost, "/embeddings", chatBases, g.serve(openAIEmbeddings{})},
 		{http.MethodPost, "/services/embeddings/text-embedding/text-embedding", nativeBases, g.serve(nativeEmbeddings{})},

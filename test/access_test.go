@@ -186,6 +186,7 @@ var decisions = map[string]access{
 	"POST /compatible-mode/v1/tokenizer":                       {isolation: called, role: api.RoleInference, body: callBody},
 	"POST /v1/tokenizer":                                       {isolation: called, role: api.RoleInference, body: callBody},
 	"POST /apps/anthropic/tokenizer":                           {isolation: called, role: api.RoleInference, body: callBody},
+	"POST /apps/anthropic/v1/tokenizer":                        {isolation: called, role: api.RoleInference, body: callBody},
 
 	"POST /compatible-mode/v1/completions":                                       {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","prompt":"hi"}`},
 	"POST /v1/completions":                                                       {isolation: called, role: api.RoleInference, body: `{"model":"${deployment}","prompt":"hi"}`},
