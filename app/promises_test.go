@@ -230,7 +230,9 @@ func TestThePromises(t *testing.T) {
 	if got, most := p95(firsts), p95(calibrated)*5/4; got > most {
 		t.Errorf("19 of 20 reserved calls have their first token within %s, want %s", got, most)
 	}
-	if share < 0.9 || share > 1.1 {
+	// A tenth, and the calls that were at the two slots when it began and ended: each is a
+	// twentieth of a share here. The fairness tests of sched hold the tenth alone, over minutes.
+	if within := 0.1 + 2/(float64(total)/3); share < 1-within || share > 1+within {
 		t.Errorf("the smallest of the others got %.2f of its share", share)
 	}
 	if d := c.Demand(); len(d) != 0 {
