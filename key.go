@@ -61,4 +61,27 @@ type Account struct {
 	Name     string
 	Currency string // ISO 4217
 	TimeZone string // IANA name; days and months of statements are its days and months
+	// Later are the currencies that follow the first one, in order of time: from each
+	// moment on what is used is charged in that currency.
+	Later []CurrencyFrom
+	// Prepaid accounts spend what they have paid; others owe, up to CreditLimit.
+	Prepaid     bool
+	CreditLimit *Nano // in the account's currency; nil: none (post-paid only)
+}
+
+// CurrencyFrom is the currency of an account from a moment on.
+type CurrencyFrom struct {
+	From     time.Time `json:"from"`
+	Currency string    `json:"currency"`
+}
+
+// CurrencyAt returns the currency that holds at a moment.
+func (a *Account) CurrencyAt(at time.Time) string {
+	currency := a.Currency
+	for _, l := range a.Later {
+		if !l.From.After(at) {
+			currency = l.Currency
+		}
+	}
+	return currency
 }

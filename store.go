@@ -34,6 +34,10 @@ type Tx interface {
 	Events() EventStore
 	Receipts() ReceiptStore
 	Usage() UsageStore
+	Prices() PriceStore
+	Runs() RunStore
+	Lines() LineStore
+	Ledger() LedgerStore
 	Uploads() UploadStore
 	Imports() ImportJobStore
 	FineTunes() FineTuneStore
@@ -52,6 +56,7 @@ type Tx interface {
 // AccountStore keeps accounts and their workspaces.
 type AccountStore interface {
 	InsertAccount(ctx context.Context, a Account) error
+	UpdateAccount(ctx context.Context, a Account) error
 	Accounts(ctx context.Context) ([]Account, error)
 	Account(ctx context.Context, id string) (Account, error)
 	// AccountPage returns one page by id, after the given id ("" = from the first).
@@ -269,4 +274,74 @@ type FineTuneStore interface {
 	Get(ctx context.Context, id string) (FineTune, error)
 	List(ctx context.Context, workspaceID string) ([]FineTune, error) // newest first
 	Delete(ctx context.Context, id string) error
+}
+
+// PriceStore keeps the book. Prices are only ever appended.
+type PriceStore interface {
+	Insert(ctx context.Context, p Price) error
+	// List returns every version of every price, in order of From, then of id.
+	List(ctx context.Context) ([]Price, error)
+	// Count returns how many there are: another number, another book.
+	Count(ctx context.Context) (int64, error)
+}
+
+// RunStore keeps the runs of deployments. A deployment has one that goes on at most.
+type RunStore interface {
+	// Insert begins a run with its steps; CodeConflict when one goes on.
+	Insert(ctx context.Context, r Run) error
+	// Step adds a step to a run that goes on. One of the same moment replaces the other.
+	Step(ctx context.Context, id string, s RunStep) error
+	// End ends a run that goes on; CodeNotFound when it does not.
+	End(ctx context.Context, id string, at time.Time) error
+	// Of returns the run of a deployment that goes on; CodeNotFound without one.
+	Of(ctx context.Context, deploymentID string) (Run, error)
+	// Live returns the runs that go on, by id.
+	Live(ctx context.Context) ([]Run, error)
+	// During returns the runs of a deployment that had begun before to and had not ended
+	// by from, oldest first.
+	During(ctx context.Context, deploymentID string, from, to time.Time) ([]Run, error)
+	// Unrated returns the runs that rating has not finished: those that go on, and those
+	// that ended since. By id, at most limit, after the given id ("" = from the first).
+	Unrated(ctx context.Context, after string, limit int64) ([]Run, error)
+	// Rated notes that every minute of a run that ended has become lines.
+	Rated(ctx context.Context, id string) error
+}
+
+// LineStore keeps the lines of statements, which rating alone writes, and which months are
+// closed.
+type LineStore interface {
+	// Put inserts a line or replaces the one of the same account, month, day, deployment,
+	// class, dimension and price.
+	Put(ctx context.Context, l Line) error
+	// Of returns the lines of one day of a deployment, of whichever month's statement.
+	Of(ctx context.Context, deploymentID, day string) ([]Line, error)
+	// Month returns the lines of an account's statement in their order: by day, name,
+	// deployment, dimension, class, tier, price; of one workspace unless that is "".
+	Month(ctx context.Context, accountID, month, workspaceID string) ([]Line, error)
+	// Spent adds up what a workspace used of a month in one currency, late lines of other
+	// months left out.
+	Spent(ctx context.Context, workspaceID, month, currency string) (Nano, error)
+	// Close closes a month of an account; CodeConflict when it is.
+	Close(ctx context.Context, m Month) error
+	// Closed returns the closed months of an account, oldest first.
+	Closed(ctx context.Context, accountID string) ([]Month, error)
+}
+
+// LedgerStore keeps postings and what they come to. The database itself refuses to change
+// or delete one.
+type LedgerStore interface {
+	// Post checks and inserts a posting and adds its entries to the balances. One of the
+	// same cause and reference that is there already is left as it is and done is false;
+	// CodeConflict when that one is about other money.
+	Post(ctx context.Context, p Posting) (done bool, err error)
+	// Find returns the posting of a cause and a reference.
+	Find(ctx context.Context, cause PostingCause, reference string) (Posting, error)
+	// Postings returns one page by id, after the given id ("" = from the first).
+	Postings(ctx context.Context, f PostingFilter, after string, limit int64) ([]Posting, error)
+	// Balance returns what a side has, 0 when nothing was posted to it.
+	Balance(ctx context.Context, side, currency string) (Nano, error)
+	// Balances returns those of every side of an account, by side and currency.
+	Balances(ctx context.Context, accountID string) ([]Balance, error)
+	// Sum adds all entries of a side up instead: what Balance must say.
+	Sum(ctx context.Context, side, currency string) (Nano, error)
 }

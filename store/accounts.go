@@ -14,6 +14,9 @@ var accountTable = newTable("accounts", "account", func(a *berth.Account) []colu
 		{"name", &a.Name},
 		{"currency", &a.Currency},
 		{"time_zone", &a.TimeZone},
+		{"later", document{&a.Later}},
+		{"prepaid", &a.Prepaid},
+		{"credit_limit", amount{&a.CreditLimit}},
 	}
 })
 
@@ -34,6 +37,10 @@ var workspaceTable = newTable("workspaces", "workspace", func(w *berth.Workspace
 
 func (s accounts) InsertAccount(ctx context.Context, a berth.Account) error {
 	return accountTable.insert(ctx, s.tx, a)
+}
+
+func (s accounts) UpdateAccount(ctx context.Context, a berth.Account) error {
+	return accountTable.update(ctx, s.tx, a)
 }
 
 func (s accounts) Accounts(ctx context.Context) ([]berth.Account, error) {

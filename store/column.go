@@ -18,6 +18,7 @@ var (
 	_ wrapper = document{}
 	_ wrapper = reference{}
 	_ wrapper = digest{}
+	_ wrapper = amount{}
 )
 
 type wrapper interface {
@@ -128,4 +129,25 @@ func (c digest) Scan(src any) error {
 	}
 	copy(c.hash[:], b)
 	return nil
+}
+
+// amount keeps an amount of money that may be absent: nil is NULL.
+type amount struct{ nano **berth.Nano }
+
+func (c amount) Value() (driver.Value, error) {
+	if *c.nano == nil {
+		return nil, nil
+	}
+	return int64(**c.nano), nil
+}
+
+func (c amount) Scan(src any) error {
+	var n sql.NullInt64
+	err := n.Scan(src)
+	*c.nano = nil
+	if n.Valid {
+		nano := berth.Nano(n.Int64)
+		*c.nano = &nano
+	}
+	return err
 }

@@ -32,6 +32,10 @@ func (t *tx) Usage() berth.UsageStore              { return usage{t} }
 func (t *tx) Uploads() berth.UploadStore           { return uploads{t} }
 func (t *tx) Imports() berth.ImportJobStore        { return imports{t} }
 func (t *tx) FineTunes() berth.FineTuneStore       { return fineTunes{t} }
+func (t *tx) Prices() berth.PriceStore             { return prices{t} }
+func (t *tx) Runs() berth.RunStore                 { return runs{t} }
+func (t *tx) Lines() berth.LineStore               { return lines{t} }
+func (t *tx) Ledger() berth.LedgerStore            { return ledger{t} }
 
 func (t *tx) Route(ctx context.Context) (int64, error) {
 	if t.version > 0 {

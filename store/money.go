@@ -1,0 +1,323 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+type prices struct{ tx *tx }
+
+var priceTable = newTable("prices", "price", func(p *berth.Price) []column {
+	return []column{
+		{"id", &p.ID},
+		{"plan", &p.Plan},
+		{"model", &p.Model},
+		{"spec", &p.Spec},
+		{"dimension", &p.Dimension},
+		{"from_tokens", &p.FromTokens},
+		{"nano", &p.Nano},
+		{"per", &p.Per},
+		{"currency", &p.Currency},
+		{"from_at", instant{&p.From}},
+		{"withdrawn", &p.Withdrawn},
+		{"created_at", instant{&p.CreatedAt}},
+		{"creator", &p.Creator},
+	}
+})
+
+func (s prices) Insert(ctx context.Context, p berth.Price) error {
+	return priceTable.insert(ctx, s.tx, p)
+}
+
+func (s prices) List(ctx context.Context) ([]berth.Price, error) {
+	return priceTable.all(ctx, s.tx, "ORDER BY from_at, id")
+}
+
+func (s prices) Count(ctx context.Context) (int64, error) {
+	return s.tx.number(ctx, "count prices", "SELECT COUNT(*) FROM prices")
+}
+
+type runs struct{ tx *tx }
+
+var runTable = newTable("runs", "run", func(r *berth.Run) []column {
+	return []column{
+		{"id", &r.ID},
+		{"account_id", &r.AccountID},
+		{"workspace_id", &r.WorkspaceID},
+		{"deployment_id", &r.DeploymentID},
+		{"deployed_model", &r.DeployedModel},
+		{"model_name", &r.ModelName},
+		{"base_model", &r.BaseModel},
+		{"plan", &r.Plan},
+		{"spec", &r.Spec},
+		{"started_at", instant{&r.StartedAt}},
+		{"ended_at", instant{&r.EndedAt}},
+	}
+})
+
+const insertRunSQL = `INSERT INTO runs (id, account_id, workspace_id, deployment_id, deployed_model, model_name, base_model, plan, spec, started_at, ended_at, rated)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, FALSE)`
+
+func (s runs) Insert(ctx context.Context, r berth.Run) error {
+	if _, err := s.tx.exec(ctx, insertRunSQL, runTable.fields(&r)...); err != nil {
+		return s.tx.dialect.wrote(runTable.noun, err)
+	}
+	for _, step := range r.Steps {
+		if err := s.Step(ctx, r.ID, step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const putStepSQL = `INSERT INTO run_steps (run_id, at, units, input_tpm, output_tpm, thinking_tpm) VALUES (?, ?, ?, ?, ?, ?)
+	ON CONFLICT (run_id, at) DO UPDATE SET units = excluded.units, input_tpm = excluded.input_tpm,
+	output_tpm = excluded.output_tpm, thinking_tpm = excluded.thinking_tpm`
+
+func (s runs) Step(ctx context.Context, id string, step berth.RunStep) error {
+	_, err := s.tx.exec(ctx, putStepSQL, id, instant{&step.At}, step.Units, step.PTU.InputTPM, step.PTU.OutputTPM, step.PTU.ThinkingTPM)
+	return s.tx.dialect.wrote(runTable.noun, err)
+}
+
+func (s runs) End(ctx context.Context, id string, at time.Time) error {
+	n, err := s.tx.exec(ctx, "UPDATE runs SET ended_at = ? WHERE id = ? AND ended_at = 0", instant{&at}, id)
+	return runTable.changedOne(s.tx, n, err)
+}
+
+func (s runs) Rated(ctx context.Context, id string) error {
+	n, err := s.tx.exec(ctx, "UPDATE runs SET rated = TRUE WHERE id = ? AND ended_at <> 0", id)
+	return runTable.changedOne(s.tx, n, err)
+}
+
+func (s runs) Of(ctx context.Context, deploymentID string) (berth.Run, error) {
+	r, err := runTable.one(ctx, s.tx, "WHERE deployment_id = ? AND ended_at = 0", deploymentID)
+	if err == nil {
+		err = s.steps(ctx, &r)
+	}
+	return r, err
+}
+
+func (s runs) Live(ctx context.Context) ([]berth.Run, error) {
+	return s.all(ctx, "WHERE ended_at = 0 ORDER BY id")
+}
+
+func (s runs) During(ctx context.Context, deploymentID string, from, to time.Time) ([]berth.Run, error) {
+	return s.all(ctx, "WHERE deployment_id = ? AND started_at < ? AND (ended_at = 0 OR ended_at > ?) ORDER BY started_at, id",
+		deploymentID, instant{&to}, instant{&from})
+}
+
+func (s runs) Unrated(ctx context.Context, after string, limit int64) ([]berth.Run, error) {
+	return s.all(ctx, "WHERE NOT rated AND id > ? ORDER BY id LIMIT ?", after, limit)
+}
+
+func (s runs) all(ctx context.Context, tail string, args ...any) ([]berth.Run, error) {
+	list, err := runTable.all(ctx, s.tx, tail, args...)
+	for i := range list {
+		if err == nil {
+			err = s.steps(ctx, &list[i])
+		}
+	}
+	return list, err
+}
+
+// steps reads the steps of a run.
+func (s runs) steps(ctx context.Context, r *berth.Run) error {
+	return read(runTable.noun, s.tx.each(ctx, func(rows *sql.Rows) error {
+		var step berth.RunStep
+		err := rows.Scan(instant{&step.At}, &step.Units, &step.PTU.InputTPM, &step.PTU.OutputTPM, &step.PTU.ThinkingTPM)
+		r.Steps = append(r.Steps, step)
+		return err
+	}, "SELECT at, units, input_tpm, output_tpm, thinking_tpm FROM run_steps WHERE run_id = ? ORDER BY at", r.ID))
+}
+
+type lines struct{ tx *tx }
+
+var lineTable = newTable("lines", "line", func(l *berth.Line) []column {
+	return []column{
+		{"account_id", &l.AccountID},
+		{"month", &l.Month},
+		{"day", &l.Day},
+		{"workspace_id", &l.WorkspaceID},
+		{"deployment_id", &l.DeploymentID},
+		{"deployed_model", &l.DeployedModel},
+		{"model_name", &l.ModelName},
+		{"plan", &l.Plan},
+		{"class", &l.Class},
+		{"dimension", &l.Dimension},
+		{"from_tokens", &l.FromTokens},
+		{"price_id", &l.PriceID},
+		{"spec", &l.Spec},
+		{"quantity", &l.Quantity},
+		{"price", &l.Price},
+		{"per", &l.Per},
+		{"currency", &l.Currency},
+		{"amount", &l.Amount},
+	}
+})
+
+var putLineSQL = lineTable.insertSQL + ` ON CONFLICT (account_id, month, day, deployment_id, dimension, class, from_tokens, price_id, currency)
+	DO UPDATE SET quantity = excluded.quantity, amount = excluded.amount`
+
+func (s lines) Put(ctx context.Context, l berth.Line) error {
+	_, err := s.tx.exec(ctx, putLineSQL, lineTable.fields(&l)...)
+	return s.tx.dialect.wrote(lineTable.noun, err)
+}
+
+const lineOrder = "ORDER BY day, deployed_model, deployment_id, dimension, class, from_tokens, price_id, currency"
+
+func (s lines) Of(ctx context.Context, deploymentID, day string) ([]berth.Line, error) {
+	return lineTable.all(ctx, s.tx, "WHERE deployment_id = ? AND day = ? "+lineOrder, deploymentID, day)
+}
+
+func (s lines) Month(ctx context.Context, accountID, month, workspaceID string) ([]berth.Line, error) {
+	var f filter
+	f.equals("account_id", accountID)
+	f.equals("month", month)
+	f.equals("workspace_id", workspaceID)
+	return lineTable.all(ctx, s.tx, f.where()+" "+lineOrder, f.args...)
+}
+
+func (s lines) Spent(ctx context.Context, workspaceID, month, currency string) (berth.Nano, error) {
+	n, err := s.tx.number(ctx, "add up what was spent", `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM lines
+		WHERE workspace_id = ? AND month = ? AND currency = ? AND day >= ?`, workspaceID, month, currency, month)
+	return berth.Nano(n), err
+}
+
+func (s lines) Close(ctx context.Context, m berth.Month) error {
+	_, err := s.tx.exec(ctx, "INSERT INTO months (account_id, month, closed_at) VALUES (?, ?, ?)", m.AccountID, m.Month, instant{&m.ClosedAt})
+	return s.tx.dialect.wrote("closed month", err)
+}
+
+func (s lines) Closed(ctx context.Context, accountID string) ([]berth.Month, error) {
+	var list []berth.Month
+	err := s.tx.each(ctx, func(rows *sql.Rows) error {
+		var m berth.Month
+		err := rows.Scan(&m.AccountID, &m.Month, instant{&m.ClosedAt})
+		list = append(list, m)
+		return err
+	}, "SELECT account_id, month, closed_at FROM months WHERE account_id = ? ORDER BY month", accountID)
+	return list, read("closed month", err)
+}
+
+type ledger struct{ tx *tx }
+
+var postingTable = newTable("postings", "posting", func(p *berth.Posting) []column {
+	return []column{
+		{"id", &p.ID},
+		{"at", instant{&p.At}},
+		{"account_id", &p.AccountID},
+		{"workspace_id", &p.WorkspaceID},
+		{"deployment_id", &p.DeploymentID},
+		{"cause", &p.Cause},
+		{"reference", &p.Reference},
+		{"currency", &p.Currency},
+	}
+})
+
+var postSQL = postingTable.insertSQL + " ON CONFLICT (cause, reference) DO NOTHING"
+
+func (s ledger) Post(ctx context.Context, p berth.Posting) (done bool, err error) {
+	if err := p.Check(); err != nil {
+		return false, err
+	}
+	n, err := s.tx.exec(ctx, postSQL, postingTable.fields(&p)...)
+	if err != nil {
+		return false, s.tx.dialect.wrote(postingTable.noun, err)
+	}
+	if n == 0 {
+		return false, s.repeated(ctx, &p)
+	}
+	for i, e := range p.Entries {
+		if err := s.enter(ctx, &p, i, e); err != nil {
+			return false, s.tx.dialect.wrote(postingTable.noun, err)
+		}
+	}
+	return true, nil
+}
+
+// repeated refuses a posting whose cause was posted for other money.
+func (s ledger) repeated(ctx context.Context, p *berth.Posting) error {
+	before, err := s.Find(ctx, p.Cause, p.Reference)
+	if err == nil && !p.Same(&before) {
+		err = berth.Errorf(berth.CodeConflict, "The %s %s was posted already, for another amount.", p.Cause, p.Reference)
+	}
+	return err
+}
+
+// enter writes one entry and adds it to the balance of its side.
+func (s ledger) enter(ctx context.Context, p *berth.Posting, number int, e berth.Entry) error {
+	if _, err := s.tx.exec(ctx, "INSERT INTO entries (posting_id, number, side, nano) VALUES (?, ?, ?, ?)", p.ID, number, e.Side, int64(e.Nano)); err != nil {
+		return err
+	}
+	_, err := s.tx.exec(ctx, `INSERT INTO balances (account_id, side, currency, nano) VALUES (?, ?, ?, ?)
+		ON CONFLICT (side, currency) DO UPDATE SET nano = balances.nano + excluded.nano`, p.AccountID, e.Side, p.Currency, int64(e.Nano))
+	return err
+}
+
+func (s ledger) Find(ctx context.Context, cause berth.PostingCause, reference string) (berth.Posting, error) {
+	p, err := postingTable.one(ctx, s.tx, "WHERE cause = ? AND reference = ?", string(cause), reference)
+	if err == nil {
+		err = s.entries(ctx, &p)
+	}
+	return p, err
+}
+
+func (s ledger) Postings(ctx context.Context, f berth.PostingFilter, after string, limit int64) ([]berth.Posting, error) {
+	var w filter
+	w.equals("account_id", f.AccountID)
+	w.equals("workspace_id", f.WorkspaceID)
+	w.equals("deployment_id", f.DeploymentID)
+	w.equals("cause", string(f.Cause))
+	if !f.From.IsZero() {
+		w.add("at >= ?", instant{&f.From})
+	}
+	if !f.To.IsZero() {
+		w.add("at < ?", instant{&f.To})
+	}
+	w.add("id > ?", after)
+	list, err := postingTable.all(ctx, s.tx, w.where()+" ORDER BY id"+w.page(0, limit), w.args...)
+	for i := range list {
+		if err == nil {
+			err = s.entries(ctx, &list[i])
+		}
+	}
+	return list, err
+}
+
+func (s ledger) entries(ctx context.Context, p *berth.Posting) error {
+	return read(postingTable.noun, s.tx.each(ctx, func(rows *sql.Rows) error {
+		var e berth.Entry
+		err := rows.Scan(&e.Side, &e.Nano)
+		p.Entries = append(p.Entries, e)
+		return err
+	}, "SELECT side, nano FROM entries WHERE posting_id = ? ORDER BY number", p.ID))
+}
+
+func (s ledger) Balance(ctx context.Context, side, currency string) (berth.Nano, error) {
+	return s.nano(ctx, "SELECT COALESCE(MAX(nano), 0) FROM balances WHERE side = ? AND currency = ?", side, currency)
+}
+
+func (s ledger) Sum(ctx context.Context, side, currency string) (berth.Nano, error) {
+	return s.nano(ctx, `SELECT CAST(COALESCE(SUM(e.nano), 0) AS BIGINT) FROM entries e JOIN postings p ON p.id = e.posting_id
+		WHERE e.side = ? AND p.currency = ?`, side, currency)
+}
+
+func (s ledger) nano(ctx context.Context, query, side, currency string) (berth.Nano, error) {
+	n, err := s.tx.number(ctx, fmt.Sprintf("read the balance of %s", side), query, side, currency)
+	return berth.Nano(n), err
+}
+
+func (s ledger) Balances(ctx context.Context, accountID string) ([]berth.Balance, error) {
+	var list []berth.Balance
+	err := s.tx.each(ctx, func(rows *sql.Rows) error {
+		var b berth.Balance
+		err := rows.Scan(&b.Side, &b.Currency, &b.Nano)
+		list = append(list, b)
+		return err
+	}, "SELECT side, currency, nano FROM balances WHERE account_id = ? ORDER BY side, currency", accountID)
+	return list, read("balance", err)
+}

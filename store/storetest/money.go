@@ -1,0 +1,144 @@
+package storetest
+
+import (
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+// posting moves an amount from the cash of the suite's account to its customer.
+func posting(id, reference string, nano berth.Nano) berth.Posting {
+	return berth.Posting{
+		ID: id, At: epoch, AccountID: accountID, WorkspaceID: workspaceID, DeploymentID: "dep_" + reference,
+		Cause: berth.CausePayment, Reference: reference, Currency: "CNY",
+		Entries: []berth.Entry{{Side: berth.CashSide(accountID), Nano: -nano}, {Side: berth.CustomerSide(accountID), Nano: nano}},
+	}
+}
+
+var money = []promise{
+	{"prices are kept in order of the moment from which they hold", func(s suite) {
+		later, sooner := filled[berth.Price](), filled[berth.Price]()
+		sooner.ID, sooner.From = "price_z", later.From.Add(-time.Second)
+		s.write(func(tx berth.Tx) error {
+			return first(tx.Prices().Insert(s.Context(), later), tx.Prices().Insert(s.Context(), sooner))
+		})
+		s.refuse(berth.CodeConflict, func(tx berth.Tx) error { return tx.Prices().Insert(s.Context(), later) })
+		s.same("prices", view(s, func(tx berth.Tx) ([]berth.Price, error) { return tx.Prices().List(s.Context()) }), []berth.Price{sooner, later})
+		s.same("their number", view(s, func(tx berth.Tx) (int64, error) { return tx.Prices().Count(s.Context()) }), int64(2))
+	}},
+	{"an account can be changed", func(s suite) {
+		s.settle()
+		a := filled[berth.Account]()
+		a.ID = accountID
+		s.write(func(tx berth.Tx) error { return tx.Accounts().UpdateAccount(s.Context(), a) })
+		s.same("account", view(s, func(tx berth.Tx) (berth.Account, error) { return tx.Accounts().Account(s.Context(), accountID) }), a)
+		a.CreditLimit = nil
+		s.write(func(tx berth.Tx) error { return tx.Accounts().UpdateAccount(s.Context(), a) })
+		s.same("without a limit", view(s, func(tx berth.Tx) (berth.Account, error) { return tx.Accounts().Account(s.Context(), accountID) }), a)
+	}},
+	{"a deployment has one run that goes on, which ends once and is unrated until it is said to be rated", func(s suite) {
+		ctx := s.Context()
+		r := filled[berth.Run]()
+		r.ID, r.EndedAt, r.StartedAt, r.Steps[0].At = "svc_1", time.Time{}, epoch, epoch
+		r.Steps[1].At = epoch.Add(time.Hour)
+		second := r
+		second.ID, second.StartedAt, second.Steps = "svc_2", epoch.Add(3*time.Hour), nil
+		s.write(func(tx berth.Tx) error { return tx.Runs().Insert(ctx, r) })
+		s.refuse(berth.CodeConflict, func(tx berth.Tx) error { return tx.Runs().Insert(ctx, second) })
+		s.same("run", view(s, func(tx berth.Tx) (berth.Run, error) { return tx.Runs().Of(ctx, r.DeploymentID) }), r)
+		step := berth.RunStep{At: r.Steps[1].At, Units: 7}
+		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID) })
+		s.write(func(tx berth.Tx) error {
+			return first(tx.Runs().Step(ctx, r.ID, step), tx.Runs().End(ctx, r.ID, epoch.Add(2*time.Hour)), tx.Runs().Insert(ctx, second))
+		})
+		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return tx.Runs().End(ctx, r.ID, epoch) })
+		r.Steps[1], r.EndedAt = step, epoch.Add(2*time.Hour)
+		during := func(from, to time.Duration) []berth.Run {
+			return view(s, func(tx berth.Tx) ([]berth.Run, error) {
+				return tx.Runs().During(ctx, r.DeploymentID, epoch.Add(from), epoch.Add(to))
+			})
+		}
+		s.same("during the first", during(0, time.Minute), []berth.Run{r})
+		s.same("between", during(2*time.Hour, 3*time.Hour), []berth.Run(nil))
+		s.same("during both", during(time.Hour, 9*time.Hour), []berth.Run{r, second})
+		s.same("live", view(s, func(tx berth.Tx) ([]berth.Run, error) { return tx.Runs().Live(ctx) }), []berth.Run{second})
+		unrated := func(after string) []string {
+			list := view(s, func(tx berth.Tx) ([]berth.Run, error) { return tx.Runs().Unrated(ctx, after, 10) })
+			return ids(list, func(r berth.Run) string { return r.ID })
+		}
+		s.same("unrated", unrated(""), []string{"svc_1", "svc_2"})
+		s.write(func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID) })
+		s.same("unrated then", unrated(""), []string{"svc_2"})
+	}},
+	{"lines are replaced by their key, listed by month and day, and added up by workspace", func(s suite) {
+		ctx := s.Context()
+		l := filled[berth.Line]()
+		l.Month, l.Day, l.Currency, l.Amount = "2026-03", "2026-03-02", "CNY", 5
+		more := l
+		more.Quantity, more.Amount = l.Quantity+1, 7
+		late := l
+		late.Day, late.Amount = "2026-02-28", 100
+		other := l
+		other.WorkspaceID, other.DeploymentID, other.Amount = "llm-other", "dep_other", 1000
+		s.write(func(tx berth.Tx) error {
+			return first(tx.Lines().Put(ctx, l), tx.Lines().Put(ctx, more), tx.Lines().Put(ctx, late), tx.Lines().Put(ctx, other))
+		})
+		month := func(workspace string) []berth.Line {
+			return view(s, func(tx berth.Tx) ([]berth.Line, error) {
+				return tx.Lines().Month(ctx, l.AccountID, "2026-03", workspace)
+			})
+		}
+		s.same("of a workspace", month(l.WorkspaceID), []berth.Line{late, more})
+		s.same("how many of all", len(month("")), 3)
+		s.same("of a day", view(s, func(tx berth.Tx) ([]berth.Line, error) { return tx.Lines().Of(ctx, l.DeploymentID, l.Day) }), []berth.Line{more})
+		s.same("spent", view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Lines().Spent(ctx, l.WorkspaceID, "2026-03", "CNY") }), berth.Nano(7))
+		s.same("spent in another month", view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Lines().Spent(ctx, l.WorkspaceID, "2026-04", "CNY") }), berth.Nano(0))
+	}},
+	{"a month is closed once", func(s suite) {
+		m := filled[berth.Month]()
+		s.write(func(tx berth.Tx) error { return tx.Lines().Close(s.Context(), m) })
+		s.refuse(berth.CodeConflict, func(tx berth.Tx) error { return tx.Lines().Close(s.Context(), m) })
+		s.same("closed", view(s, func(tx berth.Tx) ([]berth.Month, error) { return tx.Lines().Closed(s.Context(), m.AccountID) }), []berth.Month{m})
+	}},
+	{"a posting is made once by its cause, and balances are the sums of its entries", func(s suite) {
+		ctx := s.Context()
+		post := func(p berth.Posting) (done bool) {
+			s.write(func(tx berth.Tx) (err error) {
+				done, err = tx.Ledger().Post(ctx, p)
+				return err
+			})
+			return done
+		}
+		s.same("posted", post(posting("post_1", "a", 5)), true)
+		s.same("posted again", post(posting("post_2", "a", 5)), false)
+		s.same("another", post(posting("post_3", "b", 7)), true)
+		s.refuse(berth.CodeConflict, func(tx berth.Tx) error {
+			_, err := tx.Ledger().Post(ctx, posting("post_4", "a", 6))
+			return err
+		})
+		lopsided := posting("post_5", "c", 5)
+		lopsided.Entries[0].Nano++
+		s.refuse(berth.CodeInternal, func(tx berth.Tx) error {
+			_, err := tx.Ledger().Post(ctx, lopsided)
+			return err
+		})
+		side := berth.CustomerSide(accountID)
+		for name, read := range map[string]func(berth.Tx) (berth.Nano, error){
+			"balance": func(tx berth.Tx) (berth.Nano, error) { return tx.Ledger().Balance(ctx, side, "CNY") },
+			"sum":     func(tx berth.Tx) (berth.Nano, error) { return tx.Ledger().Sum(ctx, side, "CNY") },
+		} {
+			s.same(name, view(s, read), berth.Nano(12))
+		}
+		s.same("in another currency", view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Ledger().Balance(ctx, side, "USD") }), berth.Nano(0))
+		s.same("balances", view(s, func(tx berth.Tx) ([]berth.Balance, error) { return tx.Ledger().Balances(ctx, accountID) }),
+			[]berth.Balance{{Side: berth.CashSide(accountID), Currency: "CNY", Nano: -12}, {Side: side, Currency: "CNY", Nano: 12}})
+		page := func(f berth.PostingFilter, after string) []string {
+			list := view(s, func(tx berth.Tx) ([]berth.Posting, error) { return tx.Ledger().Postings(ctx, f, after, 10) })
+			return ids(list, func(p berth.Posting) string { return p.ID })
+		}
+		s.same("postings", page(berth.PostingFilter{AccountID: accountID}, ""), []string{"post_1", "post_3"})
+		s.same("after the first", page(berth.PostingFilter{From: epoch, To: epoch.Add(1)}, "post_1"), []string{"post_3"})
+		s.same("of a deployment", page(berth.PostingFilter{DeploymentID: "dep_b"}, ""), []string{"post_3"})
+		s.same("one", view(s, func(tx berth.Tx) (berth.Posting, error) { return tx.Ledger().Find(ctx, berth.CausePayment, "b") }), posting("post_3", "b", 7))
+	}},
+}
