@@ -36,6 +36,12 @@ type said struct {
 	firstToken            time.Duration
 }
 
+// lostError is a call whose connection did not last. That is how the end of an engine looks
+// to its callers, before its runner knows.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
 // target is an engine that is driven.
 type target struct {
 	driver   engine.Driver
@@ -96,7 +102,7 @@ func (t *target) call(ctx context.Context, s shape) (said, error) {
 	begun := t.now()
 	answer, err := t.client.Do(r)
 	if err != nil {
-		return said{}, fmt.Errorf("call the engine: %w", err)
+		return said{}, lostError{fmt.Errorf("call the engine: %w", err)}
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
@@ -156,7 +162,7 @@ func (t *target) read(body io.Reader, begun time.Time) (said, error) {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return s, fmt.Errorf("read the engine's answer: %w", err)
+		return s, lostError{fmt.Errorf("read the engine's answer: %w", err)}
 	}
 	var e event
 	if err := json.Unmarshal(last, &e); err != nil || e.Usage == nil {

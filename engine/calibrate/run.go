@@ -31,6 +31,13 @@ const readyPause = 50 * time.Millisecond
 // stopPatience bounds the wait for the end of an engine, beyond the grace.
 const stopPatience = 30 * time.Second
 
+// endPatience bounds the wait for the runner to notice the end of an engine that closed a
+// connection; endPause is the wait between two looks.
+const (
+	endPatience = 5 * time.Second
+	endPause    = 10 * time.Millisecond
+)
+
 // Run starts the engine of a launch, measures it and returns when it is gone. started is
 // told of the engine's process, so that somebody can see it end should this program not.
 // An error of stopped means that the engine may still run.
@@ -62,10 +69,26 @@ func (b *Bench) measure(ctx context.Context, d engine.Driver, i engine.Instance,
 	}
 	r, err := Measure(ctx, d, i.Endpoint, l, o)
 	r.EngineVersion = version
-	if err != nil && !b.Runner.Runs(l.ReplicaID, l.Nonce) {
+	if err != nil && b.ended(ctx, l, err) {
 		err = fmt.Errorf("the engine ended meanwhile: %w", err)
 	}
 	return r, err
+}
+
+// ended reports whether the engine is gone. When a call lost its connection the engine is
+// probably about to be, so the runner gets a moment to notice.
+func (b *Bench) ended(ctx context.Context, l engine.Launch, err error) bool {
+	if lost := (lostError{}); errors.As(err, &lost) {
+		ctx, cancel := context.WithTimeout(ctx, endPatience)
+		defer cancel()
+		for b.Runner.Runs(l.ReplicaID, l.Nonce) && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(endPause):
+			}
+		}
+	}
+	return !b.Runner.Runs(l.ReplicaID, l.Nonce)
 }
 
 // ready waits for the engine's first answer.
