@@ -28,7 +28,6 @@ import (
 	"github.com/berthhq/berth/reconcile"
 	"github.com/berthhq/berth/sched"
 	"github.com/berthhq/berth/server"
-	"github.com/berthhq/berth/store"
 )
 
 // Options of an [App].
@@ -87,9 +86,6 @@ type services struct {
 // the catalogue. Nothing is served before Run.
 func New(ctx context.Context, opt Options) (_ *App, err error) {
 	a := &App{opt: opt, stopping: make(chan struct{})}
-	if opt.Config.Store != "sqlite" {
-		return nil, errors.New("store: this version keeps its data in SQLite only; set store to sqlite or leave it out")
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -104,11 +100,9 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if err := a.dir.announce(a.URL()); err != nil {
 		return nil, err
 	}
-	opened, err := store.Open(ctx, store.Config{Path: filepath.Join(a.dir.path, "berth.db")})
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", a.dir.file("berth.db"), err)
+	if a.store, err = openStore(ctx, opt, a.dir); err != nil {
+		return nil, err
 	}
-	a.store = opened
 	if err := a.checkPepper(ctx); err != nil {
 		return nil, err
 	}

@@ -129,7 +129,7 @@ func TestWhatStopsAStart(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"another store":       {"store: postgres://u:p@host/db", nil, "SQLite only"},
+		"another store":       {"store: 'postgres://u:hunter2@127.0.0.1:1/db'", nil, "open the database of the key store: "},
 		"a busy port":         {"", func(o *Options) { o.Config.Listen = busy.Listener.Addr().String() }, "choose another address with --listen"},
 		"a file for a folder": {"", func(o *Options) { o.Config.Data = file }, "choose another with --data"},
 		"a model without its file": {

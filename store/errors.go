@@ -13,13 +13,18 @@ func missing(noun string) error {
 	return berth.Errorf(berth.CodeNotFound, "There is no such %s.", noun)
 }
 
+// exists is the refusal of a value that is unique and taken.
+func exists(noun string, cause error) error {
+	return &berth.Error{Code: berth.CodeConflict, Message: fmt.Sprintf("This %s exists already.", noun), Err: cause}
+}
+
 // wrote turns the error of a write into ours.
-func (d dialect) wrote(noun string, err error) error {
+func (d *dialect) wrote(noun string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case d.taken(err):
-		return &berth.Error{Code: berth.CodeConflict, Message: fmt.Sprintf("This %s exists already.", noun), Err: err}
+		return exists(noun, err)
 	}
 	return fmt.Errorf("write %s: %w", noun, err)
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"time"
@@ -34,13 +35,23 @@ func (s *Store) migrate(ctx context.Context, log *slog.Logger) error {
 }
 
 func (s *Store) tryMigrate(ctx context.Context, log *slog.Logger) error {
-	provider, err := goose.NewProvider(s.dialect.goose, s.writer, s.dialect.migrations,
+	return s.dialect.schema(ctx, func(db *sql.DB) error { return s.dialect.migrate(ctx, log, db) })
+}
+
+func (d *dialect) migrate(ctx context.Context, log *slog.Logger, db *sql.DB) error {
+	provider, err := goose.NewProvider(d.goose, db, d.migrations,
 		goose.WithTableName("schema_version"), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	if err := refuseNewer(ctx, provider); err != nil {
+	have, know, err := versions(ctx, provider)
+	if err != nil {
 		return err
+	}
+	if have > 0 && have < know {
+		if err := d.keep(ctx, log, db, have, know); err != nil {
+			return err
+		}
 	}
 	results, err := provider.Up(ctx)
 	if err != nil {
@@ -52,15 +63,16 @@ func (s *Store) tryMigrate(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// refuseNewer keeps an older Berth from writing into what it does not understand.
-func refuseNewer(ctx context.Context, provider *goose.Provider) error {
-	have, know, err := provider.GetVersions(ctx)
+// versions returns the schema's version and the newest that this Berth knows. An older
+// Berth must not write into what it does not understand.
+func versions(ctx context.Context, provider *goose.Provider) (have, know int64, err error) {
+	have, know, err = provider.GetVersions(ctx)
 	if err != nil {
-		return fmt.Errorf("read schema version: %w", err)
+		return 0, 0, fmt.Errorf("read schema version: %w", err)
 	}
 	if have > know {
-		return berth.Errorf(berth.CodeUnsupported,
+		return 0, 0, berth.Errorf(berth.CodeUnsupported,
 			"The data was written by a newer Berth (schema %d, this one knows up to %d); start that version or a later one.", have, know)
 	}
-	return nil
+	return have, know, nil
 }

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,17 +17,6 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
-
-// dialect is what the rest of the package must know of a database.
-type dialect struct {
-	goose      goose.Dialect
-	migrations fs.FS
-	// taken reports whether err says that a unique column has the value already.
-	taken func(err error) bool
-	// contended reports whether err can come from another process that makes the same
-	// schema at the same time.
-	contended func(err error) bool
-}
 
 //go:embed migrations/sqlite/*.sql
 var sqliteFiles embed.FS
@@ -60,8 +51,17 @@ func openSQLite(path string) (*Store, error) {
 	}
 	return &Store{
 		writer: writer, readers: readers, turn: make(chan struct{}, 1),
-		dialect: dialect{
-			goose: goose.DialectSQLite3, migrations: migrations, taken: sqliteTaken, contended: sqliteContended,
+		dialect: &dialect{
+			goose: goose.DialectSQLite3, migrations: migrations,
+			view:  &sql.TxOptions{ReadOnly: true},
+			query: func(statement string) string { return statement },
+			args:  func([]any) error { return nil },
+			taken: sqliteTaken,
+			// Transactions of the one writer are never given up, and a file does not go away.
+			beaten: func(error) bool { return false },
+			lost:   func(error) bool { return false },
+			schema: func(_ context.Context, fn func(*sql.DB) error) error { return fn(writer) }, contended: sqliteContended,
+			keep: func(context.Context, *slog.Logger, *sql.DB, int64, int64) error { return nil },
 		},
 	}, nil
 }

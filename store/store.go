@@ -13,9 +13,11 @@ import (
 
 // Config says where the store is.
 type Config struct {
-	// Path of the database file, made with mode 0600 when it is absent. Its folder
-	// must exist.
+	// Path of the database file of SQLite, made with mode 0600 when it is absent. Its
+	// folder must exist.
 	Path string
+	// URL of a Postgres database, used instead of a file when it is set.
+	URL string
 	// Logger is told of migrations; nil: nobody is.
 	Logger *slog.Logger
 }
@@ -29,7 +31,7 @@ type Store struct {
 	// turn has room for one transaction that writes; who waits for it is served in order,
 	// as those who wait for a connection of database/sql are not.
 	turn    chan struct{}
-	dialect dialect
+	dialect *dialect
 }
 
 var _ berth.Store = (*Store)(nil)
@@ -38,14 +40,22 @@ var _ berth.Store = (*Store)(nil)
 // wrote is refused with [berth.CodeUnsupported] and left as it is. The caller closes
 // the store.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s, err := openSQLite(c.Path)
+	s, err := connected(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := s.migrate(ctx, cmp.Or(c.Logger, slog.New(slog.DiscardHandler))); err != nil {
-		return nil, fmt.Errorf("open store %s: %w", c.Path, errors.Join(err, s.Close()))
+		return nil, fmt.Errorf("open store: %w", errors.Join(err, s.Close()))
 	}
 	return s, nil
+}
+
+// connected returns a store whose schema may be any.
+func connected(ctx context.Context, c Config) (*Store, error) {
+	if c.URL != "" {
+		return openPostgres(ctx, c.URL)
+	}
+	return openSQLite(c.Path)
 }
 
 // Tx implements [berth.Store].
@@ -56,36 +66,12 @@ func (s *Store) Tx(ctx context.Context, fn func(berth.Tx) error) error {
 	case <-ctx.Done():
 		return fmt.Errorf("begin: %w", context.Cause(ctx))
 	}
-	return s.run(ctx, s.writer, nil, fn)
+	return s.run(ctx, s.writer, s.dialect.tx, fn)
 }
 
 // View implements [berth.Store].
 func (s *Store) View(ctx context.Context, fn func(berth.Tx) error) error {
-	return s.run(ctx, s.readers, &sql.TxOptions{ReadOnly: true}, fn)
-}
-
-func (s *Store) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(berth.Tx) error) error {
-	t, err := db.BeginTx(ctx, opts)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	// Does nothing after the commit; also reached when fn panics.
-	defer func() { _ = t.Rollback() }()
-	ours := &tx{sql: t, dialect: s.dialect}
-	if err := fn(ours); err != nil {
-		return err
-	}
-	if err := ours.tell(ctx); err != nil {
-		return err
-	}
-	err = t.Commit()
-	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
-		err = context.Cause(ctx) // database/sql was faster and rolled back for it
-	}
-	if err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+	return s.run(ctx, s.readers, s.dialect.view, fn)
 }
 
 // Close refuses new transactions and releases the file, at the latest when the running

@@ -15,16 +15,32 @@ import (
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/pgtest"
 	"github.com/berthhq/berth/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.M{M: m}) }
 
 func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t testing.TB) berth.Store {
 		return mustOpen(t, filepath.Join(t.TempDir(), "berth.db"))
 	})
+}
+
+func TestStoreOnPostgres(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t testing.TB) berth.Store { return mustConnect(t, pgtest.Database(t)) })
+}
+
+// mustConnect opens a store on Postgres that the caller closes.
+func mustConnect(t testing.TB, url string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // mustOpen opens a store that the caller closes.

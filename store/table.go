@@ -49,8 +49,13 @@ func (t *table[T]) fields(v *T) []any {
 	return fields
 }
 
+// insert finds a row that is there already without an error of the database, after which
+// Postgres would let the transaction do nothing more.
 func (t *table[T]) insert(ctx context.Context, tx *tx, v T) error {
-	_, err := tx.exec(ctx, t.insertSQL, t.fields(&v)...)
+	n, err := tx.exec(ctx, t.insertSQL+" ON CONFLICT DO NOTHING", t.fields(&v)...)
+	if err == nil && n == 0 {
+		return exists(t.noun, nil)
+	}
 	return tx.dialect.wrote(t.noun, err)
 }
 

@@ -12,7 +12,9 @@ import (
 // methods exec, execEach, each and queryRow.
 type tx struct {
 	sql     *sql.Tx
-	dialect dialect
+	dialect *dialect
+	// fault is the first failure that running the transaction again may mend.
+	fault   error
 	version int64              // routing version; 0: none yet
 	changes map[berth.Ref]bool // written so far
 }
@@ -58,25 +60,40 @@ func (t *tx) number(ctx context.Context, what, query string, args ...any) (n int
 	return n, nil
 }
 
+// note remembers an error that has nothing to do with what was asked.
+func (t *tx) note(err error) error {
+	if err != nil && t.fault == nil && (t.dialect.beaten(err) || t.dialect.lost(err)) {
+		t.fault = err
+	}
+	return err
+}
+
 // exec returns the number of rows that were changed.
 func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	result, err := t.sql.ExecContext(ctx, query, args...)
-	if err != nil {
+	if err := t.dialect.args(args); err != nil {
 		return 0, err
+	}
+	result, err := t.sql.ExecContext(ctx, t.dialect.query(query), args...)
+	if err != nil {
+		return 0, t.note(err)
 	}
 	return result.RowsAffected()
 }
 
 // execEach runs one statement n times, compiled once, with the arguments of each i.
 func (t *tx) execEach(ctx context.Context, query string, n int, args func(i int) []any) error {
-	stmt, err := t.sql.PrepareContext(ctx, query)
+	stmt, err := t.sql.PrepareContext(ctx, t.dialect.query(query))
 	if err != nil {
-		return err
+		return t.note(err)
 	}
 	defer func() { _ = stmt.Close() }() // the transaction closes it, too
 	for i := range n {
-		if _, err := stmt.ExecContext(ctx, args(i)...); err != nil {
+		values := args(i)
+		if err := t.dialect.args(values); err != nil {
 			return err
+		}
+		if _, err := stmt.ExecContext(ctx, values...); err != nil {
+			return t.note(err)
 		}
 	}
 	return nil
@@ -84,9 +101,12 @@ func (t *tx) execEach(ctx context.Context, query string, n int, args func(i int)
 
 // each runs fn for every row of a query.
 func (t *tx) each(ctx context.Context, fn func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := t.sql.QueryContext(ctx, query, args...)
-	if err != nil {
+	if err := t.dialect.args(args); err != nil {
 		return err
+	}
+	rows, err := t.sql.QueryContext(ctx, t.dialect.query(query), args...)
+	if err != nil {
+		return t.note(err)
 	}
 	defer func() { _ = rows.Close() }() // what can go wrong is in rows.Err
 	for rows.Next() {
@@ -94,9 +114,27 @@ func (t *tx) each(ctx context.Context, fn func(*sql.Rows) error, query string, a
 			return err
 		}
 	}
-	return rows.Err()
+	return t.note(rows.Err())
 }
 
-func (t *tx) queryRow(ctx context.Context, query string, args ...any) *sql.Row {
-	return t.sql.QueryRowContext(ctx, query, args...)
+func (t *tx) queryRow(ctx context.Context, query string, args ...any) row {
+	if err := t.dialect.args(args); err != nil {
+		return row{tx: t, err: err}
+	}
+	return row{tx: t, sql: t.sql.QueryRowContext(ctx, t.dialect.query(query), args...)}
+}
+
+// row is the answer of a query with one row.
+type row struct {
+	tx  *tx
+	sql *sql.Row
+	err error // before the query was sent
+}
+
+// Scan reads the row, as that of [sql.Row] does.
+func (r row) Scan(fields ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.tx.note(r.sql.Scan(fields...))
 }

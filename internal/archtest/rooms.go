@@ -48,6 +48,7 @@ var rooms = []room{
 
 	// Suites: contracts that implementations prove themselves against.
 	{"store/storetest", []string{".", "store"}, "what every store must obey"},
+	{"store/pgtest", []string{"store"}, "a real Postgres with the store's schema"},
 	{"engine/enginetest", []string{".", "engine", "fakeengine"}, "what every Runner must obey; its own in-process Runner serves the fake engine"},
 
 	// Wiring: knows the rooms so that they need not know each other.
@@ -65,6 +66,7 @@ var rooms = []room{
 var forTests = []room{
 	{"store", nil, "a real database in a temporary folder, where a mock would only agree with its author"},
 	{"store/storetest", nil, "run by each store"},
+	{"store/pgtest", nil, "as the store, on a server"},
 	{"engine/enginetest", nil, "run by each Runner, and an in-process one"},
 	{"fakeengine", nil, "an engine that does what the test says"},
 	{"abacus", nil, "weights for a real engine"},

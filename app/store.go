@@ -1,0 +1,28 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/store"
+)
+
+// sqliteFile is the database in the data directory.
+const sqliteFile = "berth.db"
+
+// openStore opens the configured store.
+func openStore(ctx context.Context, opt Options, dir *dataDir) (berth.Store, error) {
+	c := store.Config{Logger: opt.Logger, URL: opt.Config.Store}
+	if opt.Config.Store == "sqlite" {
+		c = store.Config{Logger: opt.Logger, Path: dir.file(sqliteFile)}
+	}
+	s, err := store.Open(ctx, c)
+	switch {
+	case err == nil:
+		return s, nil
+	case c.URL != "":
+		return nil, fmt.Errorf("open the database of the key store: %w", err)
+	}
+	return nil, fmt.Errorf("open %s: %w", c.Path, err)
+}
