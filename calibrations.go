@@ -240,9 +240,6 @@ type CalibrationEnd struct {
 	Status CalibrationStatus
 	Reason string   // unless it succeeded
 	Found  Findings // if it succeeded
-	// Used is what its calls used; nil when none was made. Its id and the names of model and
-	// replica are filled in.
-	Used *UsageRecord
 	// EngineGone says that the engine is measured gone, so that its hardware is free.
 	EngineGone bool
 }
@@ -267,13 +264,6 @@ func (s *Calibrations) End(ctx context.Context, id string, end CalibrationEnd) e
 		}
 		if end.EngineGone {
 			if err := tx.Nodes().Release(ctx, id); err != nil {
-				return "", err
-			}
-		}
-		if end.Used != nil {
-			used := *end.Used
-			used.ID, used.CallID, used.ReplicaID, used.ModelName, used.Class = s.NewID("use_"), id, id, row.ModelName, ClassProbe
-			if err := tx.Usage().Insert(ctx, []UsageRecord{used}); err != nil {
 				return "", err
 			}
 		}

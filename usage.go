@@ -74,10 +74,22 @@ type UsageRecord struct {
 type UsageMark struct {
 	UsageRecord
 	Booked Booked
+	// Most is the most that the call can make its engine read and write: what counters may
+	// show of a call whose figures nobody learns.
+	Most Tokens
 	// Ref and Room belong to whoever keeps the mark; both are 0 at first.
 	Ref  int64
 	Room int64
 }
+
+// Tokens are those of prompts, cached ones included, and of answers, thinking included.
+type Tokens struct{ Input, Output int64 }
+
+// Plus adds up.
+func (t Tokens) Plus(o Tokens) Tokens { return Tokens{t.Input + o.Input, t.Output + o.Output} }
+
+// Minus takes away.
+func (t Tokens) Minus(o Tokens) Tokens { return Tokens{t.Input - o.Input, t.Output - o.Output} }
 
 // Booked is what a call holds of the limits of its deployment or, once it has ended, what
 // was left booked.

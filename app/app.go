@@ -227,8 +227,8 @@ func (a *App) newLoop(drivers map[string]engine.Driver) *reconcile.Loop {
 	return reconcile.New(reconcile.Options{
 		Store: a.store, Runner: a.runner, Drivers: drivers, Traffic: a.gateway, Demand: a.gateway.Demand, Publish: a.routing.Refresh, Reservations: reservations{a},
 		Verify: imports.Files{}.Verify, Alive: keeper.Alive, Used: func(i engine.Instance) (time.Duration, bool) { return keeper.Used(i.PID, i.StartTime) }, Drain: a.opt.Config.Limits.Call,
-		Prober: reconcile.Prober{Client: a.prober},
-		Now:    time.Now, NewID: newID, NewNonce: func() string { return newID("run_") },
+		Prober: reconcile.Prober{Client: a.prober}, Probes: a.meter,
+		Now: time.Now, NewID: newID, NewNonce: func() string { return newID("run_") },
 		Logger: a.opt.Logger, Backoff: a.opt.Backoff, StartTimeout: a.opt.Config.Engines.StartTimeout,
 		ParallelStarts: a.opt.Config.Engines.ParallelStarts,
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/berthhq/berth/engine/calibrate"
 	"github.com/berthhq/berth/engine/keeper"
 	"github.com/berthhq/berth/imports"
+	"github.com/berthhq/berth/reconcile"
 )
 
 // bench does the calibrations that were ordered, one after the other.
@@ -25,6 +26,7 @@ type bench struct {
 	orders  *berth.Calibrations
 	verify  func(context.Context, berth.ModelFile) (berth.ModelFile, error)
 	machine calibrate.Bench
+	meter   reconcile.Probes
 	client  *http.Client
 	begin   chan string // ids; one runs at a time, so one has room
 	logger  *slog.Logger
@@ -48,7 +50,7 @@ func (a *App) newCalibrations(drivers map[string]engine.Driver) *berth.Calibrati
 		startTimeout = calibrationStart
 	}
 	a.bench = &bench{
-		orders: s, verify: imports.Files{}.Verify, begin: make(chan string, 1), logger: a.opt.Logger,
+		orders: s, verify: imports.Files{}.Verify, meter: a.meter, begin: make(chan string, 1), logger: a.opt.Logger,
 		machine: calibrate.Bench{Runner: a.runner, Drivers: drivers, StartTimeout: startTimeout, StopGrace: calibrationGrace},
 		client: &http.Client{
 			Transport: &http.Transport{
@@ -146,26 +148,43 @@ func (b *bench) measure(ctx context.Context, t berth.CalibrationTask, end *berth
 		ReplicaID: t.ID, Nonce: t.Nonce, NodeID: t.NodeID, Engine: t.Engine, Model: t.Model, Spec: t.Spec, GPUs: t.GPUs, Held: t.Spec.Replica,
 	}
 	o := calibrate.Options{Client: b.client, Now: time.Now, Draw: rand.Uint64, Budget: t.Budget}
+	mark := engine.ProbeMark(t.ID, t.Nonce, t.Model.Name, time.Now())
+	mark.CallID = t.ID
+	mark.Most = berth.Tokens{Input: mostTokens, Output: mostTokens}
+	if err := b.meter.Open(&mark); err != nil {
+		return err
+	}
 	r, err, stopped := b.machine.Run(ctx, launch, o, func(i engine.Instance) error {
 		return b.orders.Started(ctx, t.ID, i.PID, i.StartTime)
 	})
+	b.record(&mark, r.Used, err)
 	b.client.CloseIdleConnections()
 	if stopped != nil { // the next start gives the hardware back
 		b.logger.Error("engine of a calibration not ended", "calibration", t.ID, "error", stopped)
 	}
 	end.EngineGone = stopped == nil
-	if r.Used.Calls > 0 {
-		end.Used = &berth.UsageRecord{
-			StartedAt: r.Used.Began, EndedAt: r.Used.Ended, InputTokens: r.Used.Input, CachedTokens: r.Used.Cached, OutputTokens: r.Used.Output,
-			End: berth.EndStop, HTTPStatus: http.StatusOK, Source: berth.SourceEngine,
-		}
-	}
 	end.Found = berth.Findings{
 		Digest: t.Model.File.Digest, Spec: t.Spec, EngineVersion: r.EngineVersion, Machine: machineOf(t.Node, t.GPUs), Line: r.Line,
 		FirstTokenP50: r.FirstTokenP50, FirstTokenP95: r.FirstTokenP95, FirstTokenInput: r.FirstTokenInput,
 		DeviationPPM: r.DeviationPPM, Calls: r.Used.Calls, At: time.Now().UTC(),
 	}
 	return err
+}
+
+// mostTokens is more than a calibration makes its engine read or write.
+const mostTokens = 1 << 40
+
+// record closes the usage record of a calibration, or takes it back where nothing was
+// asked of the engine.
+func (b *bench) record(m *berth.UsageMark, used calibrate.Used, err error) {
+	if used.Spent == (engine.Spent{}) {
+		b.meter.Drop(m)
+		return
+	}
+	used.Settle(m, newID("use_"), time.Now(), err)
+	m.Most.Input += used.Unheard * calibrate.CallInput
+	m.Most.Output += used.Unheard * calibrate.CallOutput
+	b.meter.Close(m)
 }
 
 // sentence is an error in words for people, with a beginning and an end.

@@ -61,12 +61,12 @@ func (a *App) Run(ctx context.Context) error {
 	a.drain(context.WithoutCancel(ctx))
 	err = errors.Join(err, shutDown(context.WithoutCancel(ctx), server))
 	a.gateway.Close()
-	err = errors.Join(err, a.meter.Stop())
 	<-benchDone // while the loop still takes the exits of engines
 	stopLoop()
 	<-swept
 	<-emptied
-	err = errors.Join(err, <-loopDone, <-importsDone, a.stopEngines())
+	err = errors.Join(err, <-loopDone, <-importsDone)
+	err = errors.Join(err, a.meter.Stop(), a.stopEngines()) // nobody makes marks any more
 	a.opt.Logger.Info("stopped")
 	return err
 }

@@ -18,14 +18,14 @@ func TestAdaptersAreLoadedByName(t *testing.T) {
 		server := httptest.NewServer(e)
 		at := Endpoint{URL: server.URL}
 		for range 2 { // the second time it is there already
-			if err := loader.LoadAdapter(t.Context(), server.Client(), at, good); err != nil {
+			if _, err := loader.LoadAdapter(t.Context(), server.Client(), at, good); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		if got := strings.Join(e.Adapters(), " "); got != "berth-adapter-aa" {
 			t.Errorf("%s: the engine has %s", name, got)
 		}
-		if err := loader.LoadAdapter(t.Context(), server.Client(), at, bad); !Refused(err) || !strings.Contains(err.Error(), "wrong tensor shapes") {
+		if _, err := loader.LoadAdapter(t.Context(), server.Client(), at, bad); !Refused(err) || !strings.Contains(err.Error(), "wrong tensor shapes") {
 			t.Errorf("%s: a bad one: %v", name, err)
 		}
 		for range 2 { // and then gone
@@ -37,7 +37,7 @@ func TestAdaptersAreLoadedByName(t *testing.T) {
 			t.Errorf("%s: the engine has %v", name, got)
 		}
 		server.Close()
-		if err := loader.LoadAdapter(t.Context(), server.Client(), at, good); err == nil || Refused(err) {
+		if _, err := loader.LoadAdapter(t.Context(), server.Client(), at, good); err == nil || Refused(err) {
 			t.Errorf("%s: an engine that is gone: %v", name, err)
 		}
 	}

@@ -199,7 +199,8 @@ func TestCount(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
-	const token = `{"choices":[{"message":{"content":"a"}}],"usage":{"completion_tokens":1}}`
+	const token = `{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":4}}}`
+	spent := map[string]Spent{"a token from base and adapters": {3, 27, 12, 3, 0}, "a bad adapter": {2, 18, 8, 2, 0}, "no token": {Calls: 1}, "no JSON": {Unheard: 1}}
 	var bodies []string
 	for name, c := range map[string]struct {
 		driver string
@@ -248,9 +249,12 @@ func TestReady(t *testing.T) {
 			if c.driver == "endpoint" {
 				e.URL += "/base/v4"
 			}
-			err := Drivers(Config{})[c.driver].Ready(t.Context(), server.Client(), e, launchForTest())
+			got, err := Drivers(Config{})[c.driver].Ready(t.Context(), server.Client(), e, launchForTest())
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if got != spent[name] {
+				t.Errorf("spent %+v, want %+v", got, spent[name])
 			}
 		})
 	}
@@ -259,7 +263,7 @@ func TestReady(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := NewFake(FakeConfig{}).Ready(ctx, http.DefaultClient, Endpoint{URL: "http://127.0.0.1:1"}, Launch{}); !errors.Is(err, context.Canceled) {
+	if _, err := NewFake(FakeConfig{}).Ready(ctx, http.DefaultClient, Endpoint{URL: "http://127.0.0.1:1"}, Launch{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("after cancel: %v", err)
 	}
 }

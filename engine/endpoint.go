@@ -54,10 +54,10 @@ func (d endpoint) Endpoint(l Launch) (Endpoint, error) {
 
 // Ready lists the models instead of asking for a token, which somebody would pay for.
 // A URL with a path is a base URL, which ends before /chat/completions.
-func (endpoint) Ready(ctx context.Context, client *http.Client, e Endpoint, _ Launch) error {
+func (endpoint) Ready(ctx context.Context, client *http.Client, e Endpoint, _ Launch) (Spent, error) {
 	u, err := url.Parse(e.URL)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrPermanent, err)
+		return Spent{}, fmt.Errorf("%w: %w", ErrPermanent, err)
 	}
 	path := "/models"
 	if u.Path == "" {
@@ -66,9 +66,9 @@ func (endpoint) Ready(ctx context.Context, client *http.Client, e Endpoint, _ La
 	_, err = ask(ctx, client, e, http.MethodGet, path, nil)
 	var refused *refusal
 	if errors.As(err, &refused) && (refused.status == http.StatusUnauthorized || refused.status == http.StatusForbidden) {
-		return fmt.Errorf("%w: %w; add the model again with a key that may list its models", ErrPermanent, err)
+		return Spent{}, fmt.Errorf("%w: %w; add the model again with a key that may list its models", ErrPermanent, err)
 	}
-	return err
+	return Spent{}, err
 }
 
 // Fields leaves the thinking switch out where nothing was decided, because other servers

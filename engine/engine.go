@@ -65,8 +65,9 @@ type Driver interface {
 	// [ErrPermanent] gives the replica up.
 	Command(l Launch, at Listen) (Command, error)
 	// Ready asks the engine for one token and returns nil when it got it (not only
-	// /health). It gives up with ctx.
-	Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) error
+	// /health). It gives up with ctx. What that made the engine do is told with an error,
+	// too.
+	Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) (Spent, error)
 	// Fields says a call in the engine's words: the members that the gateway writes into
 	// the JSON body, besides those the client may set.
 	Fields(c berth.EngineCall) []berth.Field
@@ -93,7 +94,7 @@ type Remote interface {
 type AdapterLoader interface {
 	// LoadAdapter makes the engine answer calls with a, and asks it for a token with it.
 	// [Refused] tells whether a failure is the adapter's.
-	LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error
+	LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) (Spent, error)
 	// UnloadAdapter makes the engine forget a; calls that run with it go on.
 	UnloadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error
 }

@@ -65,8 +65,8 @@ func FakeAdapters(l Launch) []string {
 }
 
 // LoadAdapter implements [AdapterLoader]; as Ready it asks for no token.
-func (fake) LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error {
-	return loadByName(ctx, client, e, a)
+func (fake) LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) (Spent, error) {
+	return Spent{}, loadByName(ctx, client, e, a)
 }
 
 // UnloadAdapter implements [AdapterLoader].
@@ -76,9 +76,9 @@ func (fake) UnloadAdapter(ctx context.Context, client *http.Client, e Endpoint, 
 
 // Ready asks for no token: that would count as a call, and scripts say by number which
 // call of a client goes wrong.
-func (fake) Ready(ctx context.Context, client *http.Client, e Endpoint, _ Launch) error {
+func (fake) Ready(ctx context.Context, client *http.Client, e Endpoint, _ Launch) (Spent, error) {
 	_, err := ask(ctx, client, e, http.MethodGet, "/v1/models", nil)
-	return err
+	return Spent{}, err
 }
 
 // Count implements [Driver], with the path of llama.cpp.

@@ -108,20 +108,22 @@ const embeddingTokens = 8192
 
 // Ready asks every adapter as well, so that one which loads and cannot be applied shows
 // before a customer meets it.
-func (d llamaCpp) Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) error {
+func (d llamaCpp) Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) (spent Spent, err error) {
 	if l.Model.File.Embeds {
 		return askOneVector(ctx, client, e, d.Fields(berth.EngineCall{Operation: berth.OperationEmbedding, Model: l.Model.Name, Adapter: -1}))
 	}
 	for adapter := -1; adapter < len(l.Adapters); adapter++ {
 		call := berth.EngineCall{Model: l.Model.Name, Adapter: adapter, MaxTokens: 1, Class: berth.ClassProbe}
-		if err := askOneToken(ctx, client, e, d.Fields(call)); err != nil {
+		one, err := askOneToken(ctx, client, e, d.Fields(call))
+		spent.Add(one)
+		if err != nil {
 			if adapter >= 0 {
-				return fmt.Errorf("adapter %s: %w", l.Adapters[adapter].Path, err)
+				err = fmt.Errorf("adapter %s: %w", l.Adapters[adapter].Path, err)
 			}
-			return err
+			return spent, err
 		}
 	}
-	return nil
+	return spent, nil
 }
 
 func (llamaCpp) Fields(c berth.EngineCall) []berth.Field {

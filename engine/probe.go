@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
+	"time"
 
 	berth "github.com/berthhq/berth"
 )
@@ -17,62 +19,135 @@ import (
 // probeBytesMax bounds what is read of an answer to a probe.
 const probeBytesMax = 1 << 20
 
+// Spent is what questions of ours made an engine do.
+type Spent struct {
+	Calls  int64 // that were answered
+	Input  int64 // tokens, the cached ones among them
+	Cached int64
+	Output int64
+	// Unheard is how many calls broke off: nobody knows what they made the engine do.
+	Unheard int64
+}
+
+// Add adds what other questions came to.
+func (s *Spent) Add(o Spent) {
+	s.Calls += o.Calls
+	s.Input += o.Input
+	s.Cached += o.Cached
+	s.Output += o.Output
+	s.Unheard += o.Unheard
+}
+
+// ProbeMark begins the record of questions of ours to an engine.
+func ProbeMark(replicaID, nonce, modelName string, at time.Time) berth.UsageMark {
+	return berth.UsageMark{UsageRecord: berth.UsageRecord{
+		ReplicaID: replicaID, Nonce: nonce, ModelName: modelName, Class: berth.ClassProbe, StartedAt: at,
+	}}
+}
+
+// Settle completes the record of questions that ended with err. It is billed to nobody.
+func (s Spent) Settle(m *berth.UsageMark, id string, at time.Time, err error) {
+	m.ID, m.EndedAt = id, at
+	m.InputTokens, m.CachedTokens, m.OutputTokens = s.Input, s.Cached, s.Output
+	m.End, m.HTTPStatus, m.Source = berth.EndStop, http.StatusOK, berth.SourceEngine
+	if err != nil {
+		m.End, m.HTTPStatus = berth.EndEngineFailed, 0
+	}
+	if s.Unheard > 0 {
+		m.Source = berth.SourceCounted
+	}
+	m.Most = berth.Tokens{Input: s.Input + s.Unheard*ProbeInput, Output: s.Output + s.Unheard*ProbeOutput}
+}
+
+// The most that one unheard probe can have made an engine do: a word within a chat
+// template, and a token.
+const (
+	ProbeInput  = 1024
+	ProbeOutput = 1
+)
+
+// probeUsage is what an engine says that a probe has cost it.
+type probeUsage struct {
+	PromptTokens     int64 `json:"prompt_tokens"`
+	CompletionTokens int64 `json:"completion_tokens"`
+	PromptDetails    *struct {
+		CachedTokens int64 `json:"cached_tokens"`
+	} `json:"prompt_tokens_details"`
+}
+
+func (u probeUsage) spent() Spent {
+	s := Spent{Calls: 1, Input: u.PromptTokens, Output: u.CompletionTokens}
+	if u.PromptDetails != nil {
+		s.Cached = u.PromptDetails.CachedTokens
+	}
+	return s
+}
+
+// unanswered is what a probe without an answer has cost: nothing where the engine refused
+// it or was not there yet.
+func unanswered(err error) Spent {
+	var refused *refusal
+	if errors.As(err, &refused) || errors.Is(err, syscall.ECONNREFUSED) {
+		return Spent{}
+	}
+	return Spent{Unheard: 1}
+}
+
 // askOneToken is a chat call with the fields of a driver; nil when the engine answered
 // it with a token.
-func askOneToken(ctx context.Context, client *http.Client, e Endpoint, fields []berth.Field) error {
+func askOneToken(ctx context.Context, client *http.Client, e Endpoint, fields []berth.Field) (Spent, error) {
 	body := map[string]json.RawMessage{"messages": json.RawMessage(`[{"role":"user","content":"hello"}]`)}
 	for _, f := range fields {
 		body[f.Name] = f.Value
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
-		return fmt.Errorf("say the probe: %w", err)
+		return Spent{}, fmt.Errorf("say the probe: %w", err)
 	}
 	answer, err := ask(ctx, client, e, http.MethodPost, "/v1/chat/completions", text)
 	if err != nil {
-		return err
+		return unanswered(err), err
 	}
 	var said struct {
 		Choices []json.RawMessage `json:"choices"`
-		Usage   struct {
-			CompletionTokens int64 `json:"completion_tokens"`
-		} `json:"usage"`
+		Usage   probeUsage        `json:"usage"`
 	}
 	if err := json.Unmarshal(answer, &said); err != nil {
-		return fmt.Errorf("read the engine's answer: %w", err)
+		return Spent{Unheard: 1}, fmt.Errorf("read the engine's answer: %w", err)
 	}
 	if len(said.Choices) == 0 || said.Usage.CompletionTokens < 1 {
-		return errors.New("the engine answered without a token")
+		err = errors.New("the engine answered without a token")
 	}
-	return nil
+	return said.Usage.spent(), err
 }
 
 // askOneVector is a call for an embedding; nil when the engine answered it with one.
-func askOneVector(ctx context.Context, client *http.Client, e Endpoint, fields []berth.Field) error {
+func askOneVector(ctx context.Context, client *http.Client, e Endpoint, fields []berth.Field) (Spent, error) {
 	body := map[string]json.RawMessage{"input": json.RawMessage(`"hello"`)}
 	for _, f := range fields {
 		body[f.Name] = f.Value
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
-		return fmt.Errorf("say the probe: %w", err)
+		return Spent{}, fmt.Errorf("say the probe: %w", err)
 	}
 	answer, err := ask(ctx, client, e, http.MethodPost, "/v1/embeddings", text)
 	if err != nil {
-		return err
+		return unanswered(err), err
 	}
 	var said struct {
 		Data []struct {
 			Embedding []float64 `json:"embedding"`
 		} `json:"data"`
+		Usage probeUsage `json:"usage"`
 	}
 	if err := json.Unmarshal(answer, &said); err != nil {
-		return fmt.Errorf("read the engine's answer: %w", err)
+		return Spent{Unheard: 1}, fmt.Errorf("read the engine's answer: %w", err)
 	}
 	if len(said.Data) != 1 || len(said.Data[0].Embedding) == 0 {
-		return errors.New("the engine answered without a vector")
+		err = errors.New("the engine answered without a vector")
 	}
-	return nil
+	return said.Usage.spent(), err
 }
 
 // Answers reports whether an engine of ours says anything at all when it is asked how it

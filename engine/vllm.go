@@ -161,9 +161,9 @@ func (d vllm) adapters(l Launch) []string {
 const noLoRA = "--no-enable-lora"
 
 // LoadAdapter implements [AdapterLoader].
-func (d vllm) LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) error {
+func (d vllm) LoadAdapter(ctx context.Context, client *http.Client, e Endpoint, a berth.AdapterRef) (Spent, error) {
 	if err := loadByName(ctx, client, e, a); err != nil {
-		return err
+		return Spent{}, err
 	}
 	return d.askFor(ctx, client, e, "", a)
 }
@@ -205,20 +205,23 @@ var vllmParsersOf = map[string]struct{ reasoning, tools string }{
 	"seed_oss":  {"seed_oss", "seed_oss"},
 }
 
-func (d vllm) Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) error {
-	if err := d.askFor(ctx, client, e, l.Model.Name, berth.AdapterRef{}); err != nil {
-		return err
+func (d vllm) Ready(ctx context.Context, client *http.Client, e Endpoint, l Launch) (Spent, error) {
+	spent, err := d.askFor(ctx, client, e, l.Model.Name, berth.AdapterRef{})
+	if err != nil {
+		return spent, err
 	}
 	for _, a := range l.Adapters {
-		if err := d.askFor(ctx, client, e, l.Model.Name, a); err != nil {
-			return fmt.Errorf("adapter %s: %w", a.Path, err)
+		one, err := d.askFor(ctx, client, e, l.Model.Name, a)
+		spent.Add(one)
+		if err != nil {
+			return spent, fmt.Errorf("adapter %s: %w", a.Path, err)
 		}
 	}
-	return nil
+	return spent, nil
 }
 
 // askFor asks the model, or one of its adapters, for a token.
-func (d vllm) askFor(ctx context.Context, client *http.Client, e Endpoint, model string, a berth.AdapterRef) error {
+func (d vllm) askFor(ctx context.Context, client *http.Client, e Endpoint, model string, a berth.AdapterRef) (Spent, error) {
 	call := berth.EngineCall{Model: model, Adapter: -1, MaxTokens: 1, Class: berth.ClassProbe}
 	if a.Digest != "" {
 		call.Adapter, call.AdapterDigest = 0, a.Digest

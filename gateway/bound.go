@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -80,6 +81,19 @@ func (r *request) bound(added *overhead) int64 {
 		tokens += int64(len(r.tools))*renderedFactor + added.tools
 	}
 	return tokens
+}
+
+// most is what the call can make an engine read and write, whatever becomes of it: a bound
+// that is wider than bound and costs no look at the texts.
+func (r *request) most(ceiling int64) berth.Tokens {
+	m := berth.Tokens{Input: guessed.call + guessed.message*r.prompt.count + r.prompt.bytes*foreignFactor + r.prompt.rendered*renderedFactor}
+	if r.tools != nil {
+		m.Input += int64(len(r.tools))*renderedFactor + guessed.tools
+	}
+	if r.operation.writes {
+		m.Output = max(r.n, 1) * cmp.Or(r.engineMax, ceiling)
+	}
+	return m
 }
 
 func textFactor(text []byte) int64 {

@@ -8,6 +8,7 @@ func (g *Gateway) mark(c *call) error {
 	c.mark.UsageRecord = c.about()
 	c.mark.InputTokens = estimate(&c.request).input
 	c.mark.Booked = c.booked(c.charged(c.asked, 0))
+	c.mark.Most = c.request.most(ceilingOf(c.route))
 	c.beat = g.meter.Beat()
 	return g.meter.Open(&c.mark)
 }

@@ -52,6 +52,9 @@ func TestACallIsWrittenDownWhileItRuns(t *testing.T) {
 	if open.Booked != bookedOf(limits.asked[0]) || open.Booked.Output != 70 {
 		t.Errorf("reserved %+v, marked %+v", limits.asked[0], open.Booked)
 	}
+	if open.Most.Output != 70 || open.Most.Input < 9 || open.Most.Input > 2000 {
+		t.Errorf("it can use %+v at most", open.Most)
+	}
 	meter.mu.Lock()
 	defer meter.mu.Unlock()
 	for i, p := range meter.progress[:5] {

@@ -41,6 +41,10 @@ const (
 	flagBillable = 1 << 0
 	flagEngine   = 1 << 1 // progress: the figures are the engine's, and final
 
+	// mostBytes stand at the end of opening and closing marks: the most that the call can
+	// make its engine do. Marks of the first version of Berth lack them.
+	mostBytes = 16
+
 	// closeBytes is what a closing mark may have more than the opening one: how it ended,
 	// where the figures are from, and its own id.
 	closeBytes = 128
@@ -56,7 +60,7 @@ func textsOf(r *berth.UsageRecord) [texts]string {
 
 // size returns the bytes of a mark with the record's texts.
 func size(r *berth.UsageRecord) int {
-	n := fixedBytes + texts
+	n := fixedBytes + texts + mostBytes
 	for _, text := range textsOf(r) {
 		n += min(len(text), maxText)
 	}
@@ -99,6 +103,8 @@ func encode(b []byte, kind byte, m *berth.UsageMark) {
 		b[at] = byte(n)
 		at += 1 + copy(b[at+1:], text[:n])
 	}
+	binary.LittleEndian.PutUint64(b[at:], uint64(m.Most.Input))
+	binary.LittleEndian.PutUint64(b[at+8:], uint64(m.Most.Output))
 }
 
 var errMark = errors.New("a mark that is none of this version")

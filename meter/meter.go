@@ -164,6 +164,22 @@ func (m *Meter) Close(mark *berth.UsageMark) {
 	place.Commit()
 }
 
+// Drop takes an opened mark back: nothing came of the call, and there is no record of it.
+func (m *Meter) Drop(mark *berth.UsageMark) {
+	if mark.Ref == 0 {
+		return
+	}
+	need := m.journal.Space(fixedBytes)
+	m.journal.Release(mark.Room - need)
+	place, ok := m.journal.Begin(fixedBytes)
+	if !ok { // cannot be: it was promised
+		m.opt.Logger.Error("the end of a call without a record found no room in the journal")
+		return
+	}
+	copy(place.Bytes, void(journal.Position(mark.Ref)))
+	place.Commit()
+}
+
 // Beat is a number that changes each second: when streams mark their progress.
 func (m *Meter) Beat() uint32 { return m.beat.Load() }
 

@@ -630,3 +630,24 @@ func BenchmarkFold(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N*calls)/b.Elapsed().Seconds(), "records/s")
 }
+
+// A mark that nothing came of is taken back: no record, not even after a crash.
+func TestADroppedCallHasNoRecord(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	m := h.live(t, meter.Options{})
+	m.Start()
+	m.Drop(open(t, m, mark(1)))
+	m.Drop(mark(2)) // never opened
+	open(t, m, mark(3))
+	h.die(t, m)
+	m = h.live(t, meter.Options{})
+	m.Start()
+	m.Close(ended(open(t, m, mark(4))))
+	until(t, "the others are recorded", func() bool { return len(h.records(t)) == 2 })
+	for _, r := range h.records(t) {
+		if r.CallID != "call-3" && r.CallID != "call-4" {
+			t.Errorf("recorded: %+v", r)
+		}
+	}
+}

@@ -59,7 +59,7 @@ func (l *Loop) loadOne(ctx context.Context, r berth.Replica, a berth.AdapterRef,
 		return errUnwanted
 	}
 	for try := 1; ; try++ {
-		err := l.loadOnce(ctx, loader, endpoint, a, files)
+		err := l.loadOnce(ctx, r, loader, endpoint, a, files)
 		switch {
 		case err == nil || errors.Is(err, engine.ErrPermanent) || try == berth.ProofTries && engine.Refused(err):
 			return err
@@ -74,7 +74,7 @@ func (l *Loop) loadOne(ctx context.Context, r berth.Replica, a berth.AdapterRef,
 	}
 }
 
-func (l *Loop) loadOnce(ctx context.Context, loader engine.AdapterLoader, e engine.Endpoint, a berth.AdapterRef, files []berth.Model) error {
+func (l *Loop) loadOnce(ctx context.Context, r berth.Replica, loader engine.AdapterLoader, e engine.Endpoint, a berth.AdapterRef, files []berth.Model) error {
 	ctx, cancel := context.WithTimeout(ctx, loadPatience)
 	defer cancel()
 	for _, m := range files {
@@ -84,7 +84,9 @@ func (l *Loop) loadOnce(ctx context.Context, loader engine.AdapterLoader, e engi
 			}
 		}
 	}
-	return loader.LoadAdapter(ctx, l.opt.Prober.Client, e, a)
+	return l.probe(r.ID, r.Nonce, r.ModelName, func() (engine.Spent, error) {
+		return loader.LoadAdapter(ctx, l.opt.Prober.Client, e, a)
+	})
 }
 
 // bookLoaded writes that a replica has an adapter, or fails the deployments of one that

@@ -20,6 +20,14 @@ type Traffic interface {
 	Cut(deploymentID string)
 }
 
+// Probes keeps usage records of what engines are made to do on nobody's behalf. The methods
+// are those of the gateway's meter, and Drop takes an opened mark back that nothing came of.
+type Probes interface {
+	Open(m *berth.UsageMark) error
+	Close(m *berth.UsageMark)
+	Drop(m *berth.UsageMark)
+}
+
 // Reservations keeps the books of capacity instances.
 type Reservations interface {
 	// SettleCapacity books what the status that d has moved to means for them, in the
@@ -49,8 +57,10 @@ type Options struct {
 	Alive func(pid, startTime int64) bool
 	// Used returns the processor time that an engine has used, false when nobody can tell;
 	// nil: engines that freeze are not noticed.
-	Used     func(i engine.Instance) (time.Duration, bool)
-	Prober   Prober
+	Used   func(i engine.Instance) (time.Duration, bool)
+	Prober Prober
+	// Probes keeps records of what the loop makes engines do; nil: nobody does.
+	Probes   Probes
 	Now      func() time.Time
 	NewID    func(prefix string) string
 	NewNonce func() string

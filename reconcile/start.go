@@ -25,18 +25,20 @@ type Prober struct {
 	Pause time.Duration
 }
 
-// wait asks the driver until it says ready or ctx ends, and returns the last error.
-func (p Prober) wait(ctx context.Context, d engine.Driver, e engine.Endpoint, l engine.Launch) error {
+// wait asks the driver until it says ready or ctx ends, and returns the last error and
+// what all of it made the engine do.
+func (p Prober) wait(ctx context.Context, d engine.Driver, e engine.Endpoint, l engine.Launch) (spent engine.Spent, err error) {
 	pause := p.Pause
 	defaultTo(&pause, 50*time.Millisecond)
 	for {
-		err := d.Ready(ctx, p.Client, e, l)
+		once, err := d.Ready(ctx, p.Client, e, l)
+		spent.Add(once)
 		if err == nil || errors.Is(err, engine.ErrPermanent) {
-			return err
+			return spent, err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no answer from the engine: %w", err)
+			return spent, fmt.Errorf("no answer from the engine: %w", err)
 		case <-time.After(pause):
 		}
 	}
@@ -192,7 +194,10 @@ func (l *Loop) bringUp(ctx context.Context, launch engine.Launch, files []berth.
 		return
 	}
 	l.report(report{replicaID: launch.ReplicaID, nonce: launch.Nonce, kind: reportStarted, instance: instance})
-	if err := l.opt.Prober.wait(ctx, driver, instance.Endpoint, launch); err != nil {
+	err = l.probe(launch.ReplicaID, launch.Nonce, launch.Model.Name, func() (engine.Spent, error) {
+		return l.opt.Prober.wait(ctx, driver, instance.Endpoint, launch)
+	})
+	if err != nil {
 		failed(err)
 		return
 	}

@@ -104,7 +104,7 @@ func (l loads) Traits() berth.EngineTraits {
 	return t
 }
 
-func (l loads) LoadAdapter(ctx context.Context, client *http.Client, e engine.Endpoint, a berth.AdapterRef) error {
+func (l loads) LoadAdapter(ctx context.Context, client *http.Client, e engine.Endpoint, a berth.AdapterRef) (engine.Spent, error) {
 	return l.Driver.(engine.AdapterLoader).LoadAdapter(ctx, client, e, a)
 }
 

@@ -35,11 +35,17 @@ type Result struct {
 }
 
 // Used is what all calls of a measurement came to, for its usage record. It is true after
-// a failure, too, but for the calls that failed.
+// a failure, too, but for the calls that failed, which are unheard.
 type Used struct {
-	Calls, Input, Cached, Output int64
-	Began, Ended                 time.Time
+	engine.Spent
+	Began, Ended time.Time
 }
+
+// Each call makes an engine read and write less than so many tokens.
+const (
+	CallInput  = 4 * mostInput
+	CallOutput = 2 * mostOutput
+)
 
 // Rounds of a measurement.
 const (
@@ -262,11 +268,12 @@ func (m *measurement) each(ctx context.Context, fn func(context.Context) error) 
 // one makes a call and adds it to what was used.
 func (m *measurement) one(ctx context.Context, s shape) (said, error) {
 	got, err := m.call(ctx, s)
-	if err != nil {
-		return got, err
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err != nil {
+		m.used.Unheard++
+		return got, err
+	}
 	m.used.Calls++
 	m.used.Input += got.input
 	m.used.Cached += got.cached

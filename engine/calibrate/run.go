@@ -60,8 +60,10 @@ func (b *Bench) measure(ctx context.Context, d engine.Driver, i engine.Instance,
 	if err := started(i); err != nil {
 		return Result{}, err
 	}
-	if err := b.ready(ctx, d, i, l, o.Client); err != nil {
-		return Result{}, err
+	began := o.Now()
+	asked, err := b.ready(ctx, d, i, l, o.Client)
+	if err != nil {
+		return Result{Used: Used{Spent: asked, Began: began, Ended: o.Now()}}, err
 	}
 	version := ""
 	if v, ok := d.(Versioner); ok {
@@ -69,6 +71,8 @@ func (b *Bench) measure(ctx context.Context, d engine.Driver, i engine.Instance,
 	}
 	r, err := Measure(ctx, d, i.Endpoint, l, o)
 	r.EngineVersion = version
+	r.Used.Spent.Add(asked)
+	r.Used.Began = began
 	if err != nil && b.ended(ctx, l, err) {
 		err = fmt.Errorf("the engine ended meanwhile: %w", err)
 	}
@@ -92,20 +96,21 @@ func (b *Bench) ended(ctx context.Context, l engine.Launch, err error) bool {
 }
 
 // ready waits for the engine's first answer.
-func (b *Bench) ready(ctx context.Context, d engine.Driver, i engine.Instance, l engine.Launch, client *http.Client) error {
+func (b *Bench) ready(ctx context.Context, d engine.Driver, i engine.Instance, l engine.Launch, client *http.Client) (spent engine.Spent, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.StartTimeout)
 	defer cancel()
 	for {
-		err := d.Ready(ctx, client, i.Endpoint, l)
+		once, err := d.Ready(ctx, client, i.Endpoint, l)
+		spent.Add(once)
 		if err == nil {
-			return nil
+			return spent, nil
 		}
 		if errors.Is(err, engine.ErrPermanent) || !b.Runner.Runs(l.ReplicaID, l.Nonce) {
-			return fmt.Errorf("the engine did not come up: %w", err)
+			return spent, fmt.Errorf("the engine did not come up: %w", err)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no answer from the engine: %w", err)
+			return spent, fmt.Errorf("no answer from the engine: %w", err)
 		case <-time.After(readyPause):
 		}
 	}

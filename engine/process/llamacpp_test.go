@@ -122,7 +122,7 @@ func (h *hall) await(t *testing.T, l engine.Launch, i engine.Instance) *engine.E
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for {
-		err := h.driver.Ready(ctx, h.client, i.Endpoint, l)
+		_, err := h.driver.Ready(ctx, h.client, i.Endpoint, l)
 		if err == nil {
 			return nil
 		}

@@ -48,7 +48,7 @@ func TestVLLM(t *testing.T) {
 	words, shout := berth.AdapterRef{Digest: "sha256:aa", Path: h.files.Words}, berth.AdapterRef{Digest: "sha256:bb", Path: h.files.Shout}
 	load := func(t *testing.T, a berth.AdapterRef) {
 		t.Helper()
-		if err := loader.LoadAdapter(bounded(t), h.client, i.Endpoint, a); err != nil {
+		if _, err := loader.LoadAdapter(bounded(t), h.client, i.Endpoint, a); err != nil {
 			t.Fatalf("%s: %v", a.Path, err)
 		}
 	}
@@ -146,13 +146,13 @@ func TestVLLM(t *testing.T) {
 	})
 	t.Run("an adapter that is none is refused, and blamed", func(t *testing.T) {
 		for _, path := range []string{t.TempDir(), "/nowhere", brokenPEFT(t, h.files.Words)} {
-			err := loader.LoadAdapter(bounded(t), h.client, i.Endpoint, berth.AdapterRef{Digest: "sha256:" + path, Path: path})
+			_, err := loader.LoadAdapter(bounded(t), h.client, i.Endpoint, berth.AdapterRef{Digest: "sha256:" + path, Path: path})
 			if !engine.Refused(err) {
 				t.Errorf("%s: %v", path, err)
 			}
 			t.Log(err)
 		}
-		if err := loader.LoadAdapter(bounded(t), h.client, engine.Endpoint{URL: "http://127.0.0.1:1"}, words); err == nil || engine.Refused(err) {
+		if _, err := loader.LoadAdapter(bounded(t), h.client, engine.Endpoint{URL: "http://127.0.0.1:1"}, words); err == nil || engine.Refused(err) {
 			t.Errorf("an engine that is not there: %v", err)
 		}
 		expect(t, with(words), "The answer is 122.")
