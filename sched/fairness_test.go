@@ -218,6 +218,14 @@ func TestTheSmallestGetsItsShare(t *testing.T) {
 			if got < 0.9 || got > 1.1 {
 				t.Errorf("the smallest got %.3f of its share", got)
 			}
+			// All that flood have the same, whatever they declare; the smallest has more to get
+			// where it asks for less than its share.
+			flood := float64(total-small.served) / 3
+			for name, r := range results {
+				if got := float64(r.served) / flood; name != "smallest" && (got < 0.9 || got > 1.1) {
+					t.Errorf("%s got %.3f of what each of the flood did", name, got)
+				}
+			}
 			if got := float64(total) / all; got < c.least {
 				t.Errorf("%.3f of the slots were used", got)
 			}

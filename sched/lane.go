@@ -121,7 +121,7 @@ func (p *Pool) join(r *replica, t *tenant) {
 	}
 	for t.line.Len() > 0 && r.group.Len() < most {
 		e := t.head()
-		if e.turn.Adapter != r.adapter || !p.takes(r, e) || t.deficit < e.tokens {
+		if e.turn.Adapter != r.adapter || !p.takes(r, e) || t.deficit < t.cost(e) {
 			return
 		}
 		p.bestEffort.choose(e, r.group)

@@ -49,7 +49,8 @@ type Pool struct {
 // entry is a turn that waits or runs.
 type entry struct {
 	turn    *berth.Turn
-	tokens  int64 // its cost, at least 1
+	tokens  int64 // that it is said to use, at least 1
+	charge  int64 // of them, what its deployment was charged when it was chosen
 	queue   *queue
 	waiting *list.Element // its place in a line; nil when it runs
 	line    *list.List    // that place's
@@ -124,7 +125,7 @@ func (p *Pool) Done(t *berth.Turn, used int64, now time.Time) []*berth.Turn {
 		p.forget(e.replica)
 	}
 	p.keepPace(e, used, now)
-	e.queue.correct(t.DeploymentID, e.tokens-used)
+	e.queue.done(e, used)
 	p.dispatch(now)
 	return p.changed
 }
@@ -271,7 +272,7 @@ func (p *Pool) drop(e *entry, state berth.TurnState, now time.Time) {
 	grouped := e.grouped()
 	p.leave(e)
 	if grouped {
-		e.queue.correct(e.turn.DeploymentID, e.tokens)
+		e.queue.correct(e.turn.DeploymentID, e.charge)
 	}
 	delete(p.entries, e.turn)
 	p.refuse(e, state, now)

@@ -23,6 +23,35 @@ type tenant struct {
 	line    *list.List // of *entry
 	place   *list.Element
 	deficit int64 // tokens that it may use in this round
+
+	// What its last calls were said to use and did use, the older the less they count.
+	said, used float64
+}
+
+// Calls are charged by what the deployment's calls used of what they were said to, lately:
+// a refund that comes when a round is over would lag behind for ever by what they said too
+// much. It changes by a part of learnPart with each call and stays within mostPart.
+const (
+	learnPart = 1.0 / 16
+	mostPart  = 16
+)
+
+// cost is what a call is charged before anybody knows what it uses, at least 1.
+func (t *tenant) cost(e *entry) int64 {
+	if t.said == 0 {
+		return e.tokens
+	}
+	part := min(max(t.used/t.said, 1.0/mostPart), mostPart)
+	return max(int64(float64(e.tokens)*part), 1)
+}
+
+// price is the cost of the first call in line.
+func (t *tenant) price() int64 { return t.cost(t.head()) }
+
+// learn takes in what a call used that was said to use so many tokens.
+func (t *tenant) learn(said, used int64) {
+	t.said += float64(said) - t.said*learnPart
+	t.used += float64(used) - t.used*learnPart
 }
 
 func newQueue(guaranteed bool) queue {
@@ -66,13 +95,14 @@ func (q *queue) unshift(e *entry) {
 	t := q.tenant(e.turn.DeploymentID)
 	e.line.Remove(e.waiting)
 	e.line, e.waiting = t.line, t.line.PushFront(e)
-	t.deficit += e.tokens
+	t.deficit += e.charge
 }
 
 // choose charges a call to its deployment and moves it to another line.
 func (q *queue) choose(e *entry, to *list.List) {
 	t := q.tenants[e.turn.DeploymentID]
-	t.deficit -= e.tokens
+	e.charge = t.cost(e)
+	t.deficit -= e.charge
 	t.line.Remove(e.waiting)
 	e.line, e.waiting = to, to.PushBack(e)
 	q.settle(t)
@@ -118,7 +148,7 @@ func (q *queue) settle(t *tenant) {
 func (q *queue) next(share int64, may func(*entry) bool) *tenant {
 	rounds := int64(0)
 	t := q.affordable(may, func(t *tenant) {
-		lacks := (t.head().tokens - t.deficit + share - 1) / share
+		lacks := (t.price() - t.deficit + share - 1) / share
 		if rounds == 0 || lacks < rounds {
 			rounds = lacks
 		}
@@ -147,7 +177,7 @@ func (q *queue) affordable(may func(*entry) bool, poor func(*tenant)) *tenant {
 		}
 		t := x.Value.(*tenant)
 		if may(t.head()) {
-			if t.deficit >= t.head().tokens {
+			if t.deficit >= t.price() {
 				q.cursor = x
 				return t
 			}
@@ -167,7 +197,7 @@ func (q *queue) visit(share int64, may func(*entry) bool) *tenant {
 	rounds := int64(0)
 	for x := q.ring.Front(); x != nil; x = x.Next() {
 		if t := x.Value.(*tenant); may(t.head()) {
-			lacks := max(1, (t.head().tokens-t.deficit+share-1)/share)
+			lacks := max(1, (t.price()-t.deficit+share-1)/share)
 			if rounds == 0 || lacks < rounds {
 				rounds = lacks
 			}
@@ -188,7 +218,7 @@ func (q *queue) visit(share int64, may func(*entry) bool) *tenant {
 		}
 		t.deficit += share
 		visited = append(visited, t)
-		if t.deficit >= t.head().tokens {
+		if t.deficit >= t.price() {
 			chosen = t
 		}
 	}
@@ -205,8 +235,17 @@ func (q *queue) earn(t *tenant, share int64) {
 }
 
 func (q *queue) last(t *tenant, share int64) {
-	t.deficit = min(t.deficit, max(mostShares*share, t.head().tokens))
+	t.deficit = min(t.deficit, max(mostShares*share, t.price()))
 	q.ring.MoveToBack(t.place)
+}
+
+// done corrects the charge of a call that ended and learns from it, unless it used nothing:
+// then it was not served.
+func (q *queue) done(e *entry, used int64) {
+	if t := q.tenants[e.turn.DeploymentID]; t != nil && used > 0 {
+		t.learn(e.tokens, used)
+	}
+	q.correct(e.turn.DeploymentID, e.charge-used)
 }
 
 // correct gives back what a call did not use of what it was charged, or charges more.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,6 +120,26 @@ func TestWhatCannotBeMeasuredIsSaid(t *testing.T) {
 				t.Error("the engine runs on")
 			}
 		})
+	}
+}
+
+// lateRunner notices the end of an engine some looks after it.
+type lateRunner struct {
+	engine.Runner
+	looks atomic.Int64
+}
+
+func (r *lateRunner) Runs(replicaID, nonce string) bool {
+	return r.Runner.Runs(replicaID, nonce) || r.looks.Add(1) <= 3
+}
+
+func TestAnEndIsNamedThoughItsRunnerIsLate(t *testing.T) {
+	t.Parallel()
+	bench, runner := fakeBench(t, fakeengine.Script{Crash: &fakeengine.Crash{AfterCalls: 5}})
+	bench.Runner = &lateRunner{Runner: runner}
+	_, err, _ := bench.Run(t.Context(), launchOf(2), options(t, time.Second), func(engine.Instance) error { return nil })
+	if err == nil || !strings.HasPrefix(err.Error(), "the engine ended meanwhile: ") {
+		t.Errorf("got %v", err)
 	}
 }
 
