@@ -5,14 +5,14 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The version that .ci/tools puts into .cache/bin.
 LINT    := .cache/bin/golangci-lint
 
-# A virtual environment with a real vLLM, for test-vllm only.
+# A virtual environment with a real vLLM, made by test-vllm; bench-promises takes it if it is there.
 VLLM    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/berth-vllm/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vllm lint bench bench-control fmt
+.PHONY: help build demo test test-vllm lint bench bench-control bench-promises fmt
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/berth
 	@echo "building $(BIN); the first time takes up to a minute"
@@ -43,6 +43,10 @@ bench: build ## all benchmarks, and the gateway beside nginx
 
 bench-control: ## the control plane with 10,000 deployments
 	go run ./test/bench/control
+
+bench-promises: build ## whether reserved calls get what was sold while others flood, on three engines
+	$(BIN) engine install llamacpp
+	go run ./test/bench/promises -berth $(BIN) -vllm $(VLLM)/bin/vllm
 
 fmt: ## format all Go files
 	.ci/tools lint
