@@ -58,7 +58,7 @@ var rooms = []room{
 		"journal", "limit", "meter", "reconcile", "sched", "secret", "server", "store",
 	}, "builds everything but the command line"},
 	{"cmd/berth", []string{"app", "cli", "engine/keeper", "fakeengine"}, "picks the program to be: keeper, fake engine or command"},
-	{"test/...", []string{".", "api", "app", "config", "engine", "engine/keeper", "engine/process", "fakeengine"}, "end to end: a client, and the program as a value that can be its own keeper and engine; real processes beside engines that a bench makes up"},
+	{"test/...", []string{".", "abacus", "api", "app", "config", "engine", "engine/keeper", "engine/process", "fakeengine"}, "end to end: a client, and the program as a value that can be its own keeper and engine; real processes beside engines that a bench makes up, with the demo model"},
 }
 
 // forTests lists what the tests of any room may import beside what the room may: nothing
