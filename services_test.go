@@ -34,6 +34,8 @@ type house struct {
 	inbox       *inbox
 	keys        *berth.Keys
 	workspaces  *berth.Workspaces
+	prices      *berth.Prices
+	ledger      *berth.Books
 	usage       *berth.Usage
 	inventory   *berth.Inventory
 
@@ -120,6 +122,7 @@ func (h *house) wire() {
 		NewWorkspaceID: func() string { return fmt.Sprintf("llm-%08d", h.ids.Add(1)) },
 		NewAccountID:   func() string { return fmt.Sprintf("2%015d", h.ids.Add(1)) },
 	}
+	h.prices, h.ledger = &berth.Prices{Writer: w}, &berth.Books{Writer: w}
 	h.usage = &berth.Usage{Store: h.store, Zone: time.UTC}
 	h.inventory = &berth.Inventory{Store: h.store}
 }
@@ -267,6 +270,8 @@ type books struct {
 	Keys        []berth.Key
 	Accounts    []berth.Account
 	Workspaces  []berth.Workspace
+	Prices      []berth.Price
+	Postings    []berth.Posting
 	Audits      []berth.Audit
 	Events      int
 	Version     int64
@@ -296,6 +301,10 @@ func (h *house) books() books {
 		b.Accounts, err = tx.Accounts().Accounts(ctx)
 		must(h, err)
 		b.Workspaces, err = tx.Accounts().Workspaces(ctx)
+		must(h, err)
+		b.Prices, err = tx.Prices().List(ctx)
+		must(h, err)
+		b.Postings, err = tx.Ledger().Postings(ctx, berth.PostingFilter{}, "", 10_000)
 		must(h, err)
 		b.Audits, err = tx.Events().Audits(ctx, "", 10_000)
 		must(h, err)

@@ -78,6 +78,8 @@ type services struct {
 	usage       *berth.Usage
 	inventory   *berth.Inventory
 	imports     *berth.Imports
+	prices      *berth.Prices
+	books       *berth.Books
 
 	calibrations *berth.Calibrations
 }
@@ -244,6 +246,8 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake, Zone: a.zone(), Reservations: a.reservations(), MaxPerWorkspace: int64(a.opt.Config.Limits.Deployments)},
 		usage:       &berth.Usage{Store: a.store, Zone: a.zone()},
 		inventory:   &berth.Inventory{Store: a.store},
+		prices:      &berth.Prices{Writer: writer},
+		books:       &berth.Books{Writer: writer},
 		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},
 	}
 	s.uploads = a.newUploads(writer)
@@ -380,7 +384,7 @@ func (a *App) logLines(replicaID string, lines int) ([]string, error) {
 func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, FineTunes: a.services.fineTunes, Keys: a.services.keys,
-		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations,
+		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations, Prices: a.services.prices, Books: a.services.books,
 		Workspaces:   a.services.workspaces,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Logs:    a.logLines,

@@ -124,6 +124,8 @@ func (d *desk) wire() {
 		},
 		Usage:     &berth.Usage{Store: d.store, Zone: time.UTC},
 		Inventory: &berth.Inventory{Store: d.store},
+		Prices:    &berth.Prices{Writer: w},
+		Books:     &berth.Books{Writer: w},
 		Authenticate: func(token, workspaceID string) (*berth.KeyEntry, error) {
 			s := d.snapshot.Load()
 			if k := s.Keys[hashOf(token)]; k != nil && (k.ExpiresAt.IsZero() || d.now().Before(k.ExpiresAt)) {

@@ -29,6 +29,8 @@ type Options struct {
 	Usage       *berth.Usage
 	Inventory   *berth.Inventory
 	Imports     *berth.Imports
+	Prices      *berth.Prices
+	Books       *berth.Books
 
 	Calibrations *berth.Calibrations
 	// Authenticate finds the live key of a token ("" included), as it acts in the named
@@ -121,6 +123,12 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/accounts", s.listAccounts)
 	s.own("POST /berth/v1/accounts", s.createAccount)
 	s.own("GET /berth/v1/accounts/{id}", s.getAccount)
+	s.own("GET /berth/v1/accounts/{id}/balance", s.getBalance)
+	s.own("GET /berth/v1/accounts/{id}/payments", s.listPayments)
+	s.own("POST /berth/v1/accounts/{id}/payments", s.addPayment)
+	s.own("GET /berth/v1/ledger", s.listPostings)
+	s.own("GET /berth/v1/prices", s.listPrices)
+	s.own("POST /berth/v1/prices", s.setPrices)
 	s.own("GET /berth/v1/workspaces", s.listWorkspaces)
 	s.own("POST /berth/v1/workspaces", s.createWorkspace)
 	s.own("GET /berth/v1/workspaces/{id}", s.getWorkspace)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/api"
@@ -82,16 +81,9 @@ func (s *Server) usageRecords(ctx context.Context, r *http.Request) (any, error)
 func usageFilter(r *http.Request) (berth.UsageFilter, error) {
 	query := r.URL.Query()
 	f := berth.UsageFilter{DeployedModel: query.Get("deployed_model"), KeyID: query.Get("key_id")}
-	for name, at := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
-		text := query.Get(name)
-		if text == "" {
-			continue
-		}
-		t, err := time.Parse(time.RFC3339, text)
-		if err != nil {
-			return f, berth.Errorf(berth.CodeInvalid, "The value of %s must be an RFC 3339 time, such as 2026-10-02T00:00:00Z.", name)
-		}
-		*at = t
+	var err error
+	if f.From, err = instant(r, "from"); err == nil {
+		f.To, err = instant(r, "to")
 	}
-	return f, nil
+	return f, err
 }

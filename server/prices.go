@@ -1,0 +1,99 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
+)
+
+// listPrices is GET /berth/v1/prices (design 10).
+func (s *Server) listPrices(ctx context.Context, r *http.Request) (any, error) {
+	query := r.URL.Query()
+	f := berth.PriceFilter{
+		Plan: berth.Plan(query.Get("plan")), Model: query.Get("model"), Spec: query.Get("spec"),
+		Dimension: berth.Dimension(query.Get("dimension")), Currency: query.Get("currency"),
+	}
+	var err error
+	if f.History, err = boolean(r, "history"); err != nil {
+		return nil, err
+	}
+	if f.At, err = instant(r, "at"); err != nil {
+		return nil, err
+	}
+	return shown(priceList)(s.Prices.List(ctx, f))
+}
+
+// setPrices is POST /berth/v1/prices.
+func (s *Server) setPrices(ctx context.Context, r *http.Request) (any, error) {
+	list, err := newPrices(r)
+	if err != nil {
+		return nil, err
+	}
+	return shown(priceList)(s.Prices.Set(ctx, list))
+}
+
+func newPrices(r *http.Request) ([]berth.NewPrice, error) {
+	body, err := decode[api.SetPrices](r)
+	if err != nil {
+		return nil, err
+	}
+	return pricesToBe(body.Prices)
+}
+
+// pricesToBe reads the prices of a request.
+func pricesToBe(prices []api.SetPrice) ([]berth.NewPrice, error) {
+	list := make([]berth.NewPrice, len(prices))
+	for i, p := range prices {
+		list[i] = berth.NewPrice{
+			Plan: berth.Plan(p.Plan), Model: p.Model, Spec: p.Spec, Dimension: berth.Dimension(p.Dimension),
+			FromTokens: p.FromTokens, Per: p.Per, Currency: p.Currency, Withdrawn: p.Withdrawn,
+		}
+		switch {
+		case p.PriceNano != nil:
+			list[i].Nano = berth.Nano(*p.PriceNano)
+		case !p.Withdrawn:
+			return nil, berth.Errorf(berth.CodeInvalid, "Field required: prices[%d].price_nano; 0 is a price, too, and withdrawn ends one.", i)
+		}
+		if p.From == "" || p.From == api.PriceNow {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, p.From)
+		if err != nil {
+			return nil, berth.Errorf(berth.CodeInvalid, "The value of prices[%d].from must be now or an RFC 3339 time, such as 2026-10-02T00:00:00Z.", i)
+		}
+		list[i].From = at
+	}
+	return list, nil
+}
+
+func priceList(list []berth.PriceVersion) api.PriceList {
+	out := api.PriceList{Prices: make([]api.Price, 0, len(list))}
+	for _, v := range list {
+		out.Prices = append(out.Prices, price(v))
+	}
+	return out
+}
+
+func price(v berth.PriceVersion) api.Price {
+	return api.Price{
+		ID: v.ID, Model: v.Model, Plan: string(v.Plan), Spec: v.Spec, Dimension: string(v.Dimension), FromTokens: v.FromTokens,
+		PriceNano: int64(v.Nano), Per: v.Per, Currency: v.Currency, From: v.From, To: v.To, Withdrawn: v.Withdrawn,
+		CreatedAt: v.CreatedAt, Creator: v.Creator,
+	}
+}
+
+// instant reads a query parameter that is a time, the zero time when absent.
+func instant(r *http.Request, name string) (time.Time, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, berth.Errorf(berth.CodeInvalid, "The value of %s must be an RFC 3339 time, such as 2026-10-02T00:00:00Z.", name)
+	}
+	return t, nil
+}
