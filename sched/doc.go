@@ -9,5 +9,6 @@
 //
 // Where an engine does not mix adapters, calls with one go to lanes of their own, which
 // take adapters in turns by closed groups: what waits of an adapter when its group begins
-// is in it, what comes later is not, unless nobody else waits.
+// is in it, as far as its deployment's tokens of this turn go. What comes later joins it
+// while some of them are left and the turn is young, or nobody else waits.
 package sched

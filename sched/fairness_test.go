@@ -20,6 +20,7 @@ type load struct {
 	tokens    int64   // of an answer, on the average; what a call is expected to use
 	slots     int64
 	declares  int64 // times what it uses; 0: as much
+	atOnce    int   // instead of random moments: so many at once, each followed by another
 }
 
 // result is what became of it.
@@ -67,6 +68,15 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 	said := map[*berth.Turn]time.Duration{}
 	expired, counted := start, span-time.Minute // what comes later may not be done at the end
 	results, used := map[string]*result{}, map[*berth.Turn]int64{}
+	come := func(name string, at time.Time) {
+		l := loads[name]
+		tokens := 1 + int64(random.Float64()*2*float64(l.tokens))
+		call := &berth.Turn{
+			DeploymentID: name, Class: l.class, Adapter: l.adapter, Slots: cmp.Or(l.slots, 1),
+			Tokens: tokens * cmp.Or(l.declares, 1), Wait: time.Minute,
+		}
+		heap.Push(&queue, event{at: at, call: call, used: tokens})
+	}
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
 		for name := range loads {
 			if !yield(name) {
@@ -76,14 +86,12 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 	}) {
 		l := loads[name]
 		results[name] = &result{}
-		for at := start; at.Sub(start) < span; {
+		for range l.atOnce {
+			come(name, start)
+		}
+		for at := start; l.atOnce == 0 && at.Sub(start) < span; {
 			at = at.Add(time.Duration(random.ExpFloat64() / l.perSecond * 1e9))
-			tokens := 1 + int64(random.Float64()*2*float64(l.tokens))
-			call := &berth.Turn{
-				DeploymentID: name, Class: l.class, Adapter: l.adapter, Slots: cmp.Or(l.slots, 1),
-				Tokens: tokens * cmp.Or(l.declares, 1), Wait: time.Minute,
-			}
-			heap.Push(&queue, event{at: at, call: call, used: tokens})
+			come(name, at)
 		}
 	}
 	for len(queue) > 0 {
@@ -98,7 +106,10 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 				results[next.call.DeploymentID].got += next.used
 			}
 			results[next.call.DeploymentID].served += next.used
-			changed = p.Done(next.call, next.used, now)
+			changed = slices.Clone(p.Done(next.call, next.used, now))
+			if loads[next.call.DeploymentID].atOnce > 0 {
+				come(next.call.DeploymentID, now.Add(time.Millisecond))
+			}
 		} else {
 			used[next.call] = next.used
 			if now.Sub(start) < counted {
@@ -144,10 +155,10 @@ func TestTheExpectedWaitIsTrue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			results := simulate(view, rate, map[string]load{
-				"ptu":   {berth.ClassReserved, "", 1.5, 100, 1, 1},
-				"flood": {berth.ClassShared, "a", 10, 100, 1, 1},
-				"swarm": {berth.ClassShared, "b", 4, 100, 1, 1},
-				"small": {berth.ClassShared, "c", 1, 100, 1, 1},
+				"ptu":   {berth.ClassReserved, "", 1.5, 100, 1, 1, 0},
+				"flood": {berth.ClassShared, "a", 10, 100, 1, 1, 0},
+				"swarm": {berth.ClassShared, "b", 4, 100, 1, 1, 0},
+				"small": {berth.ClassShared, "c", 1, 100, 1, 1, 0},
 			}, 3*time.Minute, true)
 			for _, of := range []string{"flood", "swarm", "small"} {
 				r := results[of]
@@ -198,10 +209,10 @@ func TestTheSmallestGetsItsShare(t *testing.T) {
 				share *= 0.6 // lanes are not full while a group ends
 			}
 			results := simulate(c.view, rate, map[string]load{
-				"short":    {berth.ClassShared, "a", 10 * share / 20, 20, 1, 1},
-				"long":     {berth.ClassShared, "b", 10 * share / 500, 500, 1, 1},
-				"declares": {berth.ClassShared, "c", 10 * share / 100, 100, 1, 8},
-				"smallest": {berth.ClassShared, "d", c.demand * share / 100, 100, 1, 1},
+				"short":    {berth.ClassShared, "a", 10 * share / 20, 20, 1, 1, 0},
+				"long":     {berth.ClassShared, "b", 10 * share / 500, 500, 1, 1, 0},
+				"declares": {berth.ClassShared, "c", 10 * share / 100, 100, 1, 8, 0},
+				"smallest": {berth.ClassShared, "d", c.demand * share / 100, 100, 1, 1, 0},
 			}, c.span, false)
 			total := int64(0)
 			for _, r := range results {
@@ -233,6 +244,49 @@ func TestTheSmallestGetsItsShare(t *testing.T) {
 	}
 }
 
+// TestFewCallsAtOnceGetTheirShare: a deployment whose callers keep just the slots of a lane
+// busy has no line to fill its turns from, beside others with long ones.
+func TestFewCallsAtOnceGetTheirShare(t *testing.T) {
+	t.Parallel()
+	lane := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneLoRA, Slots: 8, Adapters: adaptersOf("a", "b", "c")}}
+	const span = 5 * time.Minute
+	results := simulate(lane, 100, map[string]load{
+		"flood": {berth.ClassShared, "a", 0, 100, 1, 1, 80},
+		"swarm": {berth.ClassShared, "b", 0, 100, 1, 4, 40},
+		"few":   {berth.ClassShared, "c", 0, 100, 1, 1, 8},
+	}, span, false)
+	total := int64(0)
+	for _, r := range results {
+		total += r.served
+	}
+	for name, r := range results {
+		if got := float64(r.served) / (float64(total) / 3); got < 0.9 || got > 1.1 {
+			t.Errorf("%s got %.3f of its share", name, got)
+		}
+	}
+	if used := float64(total) / (100 * 8 * span.Seconds()); used < 0.8 {
+		t.Errorf("%.3f of the slots were used", used)
+	}
+}
+
+// TestTwoCallsAtATimeHoldUpNobody: a deployment that cannot keep a lane busy gets its turns,
+// and leaves most of the lane's time to others.
+func TestTwoCallsAtATimeHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	lane := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneLoRA, Slots: 8, Adapters: adaptersOf("a", "b")}}
+	const span = 5 * time.Minute
+	results := simulate(lane, 100, map[string]load{
+		"flood": {berth.ClassShared, "a", 0, 100, 1, 1, 80},
+		"two":   {berth.ClassShared, "b", 0, 100, 1, 1, 2},
+	}, span, false)
+	all := 100 * 8 * span.Seconds()
+	flood, two := float64(results["flood"].served)/all, float64(results["two"].served)/all
+	t.Logf("flood %.3f, two %.3f of the slots; two wait %s", flood, two, results["two"].wait(0.95))
+	if flood < 0.5 || two < 0.03 {
+		t.Errorf("the flood had %.3f of the slots, the other %.3f", flood, two)
+	}
+}
+
 func adaptersOf(digests ...string) (all []berth.AdapterRef) {
 	for _, d := range digests {
 		all = append(all, berth.AdapterRef{Digest: d})
@@ -251,9 +305,9 @@ func TestReservedCallsFindASlot(t *testing.T) {
 			guaranteed := berth.GuaranteedSlots(slots, sold, 1)
 			view := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneMixed, Slots: slots, Guaranteed: guaranteed}}
 			results := simulate(view, rate, map[string]load{
-				"ptu":   {berth.ClassReserved, "", rate * slots * float64(sold) / 1e6 / 100, 100, 1, 1},
-				"flood": {berth.ClassOverflow, "", 10 * rate * slots / 100, 100, 1, 1},
-				"more":  {berth.ClassOverflow, "", 10 * rate * slots / 400, 400, 1, 1},
+				"ptu":   {berth.ClassReserved, "", rate * slots * float64(sold) / 1e6 / 100, 100, 1, 1, 0},
+				"flood": {berth.ClassOverflow, "", 10 * rate * slots / 100, 100, 1, 1, 0},
+				"more":  {berth.ClassOverflow, "", 10 * rate * slots / 400, 400, 1, 1, 0},
 			}, 5*time.Minute, false)
 			ptu := results["ptu"]
 			t.Logf("%d of %d slots guaranteed; p95 of waits %s, best of %s", guaranteed, slots, ptu.wait(0.95), ptu.wait(0.5))

@@ -35,7 +35,9 @@ func (p *Pool) fill(r *replica, now time.Time) {
 }
 
 // nextOf returns the call that is next in a lane, nil when there is none or its adapter
-// has to wait for the end of the present group.
+// has to wait for the end of the present group. What comes after the group was closed joins
+// it as long as its deployment has tokens left of its turn: a caller with few calls at once
+// would otherwise have fewer in each round than one with many in line.
 func (p *Pool) nextOf(r *replica, now time.Time) *entry {
 	q := &p.bestEffort
 	if r.group.Len() > 0 && now.Sub(r.began) >= p.bounds.Turn && p.othersWait(r) {
@@ -51,7 +53,10 @@ func (p *Pool) nextOf(r *replica, now time.Time) *entry {
 		return p.newGroup(r, now)
 	}
 	if p.othersWait(r) {
-		return nil
+		if now.Sub(r.began) >= p.bounds.Turn {
+			return nil
+		}
+		return p.joiner(r)
 	}
 	same := func(e *entry) bool { return e.turn.Adapter == r.adapter && p.takes(r, e) }
 	t := q.next(p.share(r), same)
@@ -63,6 +68,25 @@ func (p *Pool) nextOf(r *replica, now time.Time) *entry {
 		return nil
 	}
 	return t.head()
+}
+
+// joiner returns a call that joins a group after it was closed, nil if there is none. While
+// it runs others wait for slots that nobody of its turn takes, so its deployment pays for
+// them, too, and the turn ends when less than half of the slots are taken: callers with few
+// calls at a time do not hold up a lane for long.
+func (p *Pool) joiner(r *replica) *entry {
+	for _, t := range r.turns {
+		if t.line.Len() == 0 || t.head().turn.Adapter != r.adapter || !p.takes(r, t.head()) {
+			continue
+		}
+		taken := r.busy + r.need(t.head())
+		idle := t.price() * max(r.Slots-taken, 0) / taken
+		if 2*taken >= r.Slots && taken <= r.Slots && t.deficit >= t.price()+idle {
+			t.deficit -= idle
+			return t.head()
+		}
+	}
+	return nil
 }
 
 // share is what deployments get in a round of a lane: enough for its slots to be busy.
@@ -83,6 +107,7 @@ func (p *Pool) othersWait(r *replica) bool {
 // other lane is at if there is such.
 func (p *Pool) newGroup(r *replica, now time.Time) *entry {
 	q := &p.bestEffort
+	p.endTurns(r)
 	here := func(e *entry) bool { return p.takes(r, e) }
 	other := func(e *entry) bool { return here(e) && e.turn.Adapter != r.adapter }
 	unattended := func(e *entry) bool { return other(e) && !p.attended(e.turn.Adapter, r) }
@@ -112,9 +137,20 @@ func (p *Pool) newGroup(r *replica, now time.Time) *entry {
 	return r.group.Front().Value.(*entry)
 }
 
+// endTurns ends the turns of those whose group a lane was at.
+func (p *Pool) endTurns(r *replica) {
+	for _, t := range r.turns {
+		p.bestEffort.endTurn(t)
+	}
+	clear(r.turns)
+	r.turns = r.turns[:0]
+}
+
 // join moves what a deployment can pay for of a lane's adapter into its group, which is
 // one call in a lane on trial.
 func (p *Pool) join(r *replica, t *tenant) {
+	t.turns++
+	r.turns = append(r.turns, t)
 	most := p.bounds.Group
 	if r.Trust == berth.OnTrial {
 		most = 1

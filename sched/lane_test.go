@@ -8,24 +8,26 @@ import (
 	berth "github.com/berthhq/berth"
 )
 
-// TestALaneTakesAdaptersInClosedGroups plays a lane of two slots: letters are calls of
-// an adapter, "-x" ends the oldest running call of one, "+3s" lets time pass. What runs
+// TestALaneTakesAdaptersInClosedGroups plays a lane of two slots, in which a turn is three
+// calls: letters are calls of an adapter, "-x" ends the oldest running call of one, "+3s" lets time pass. What runs
 // after each step stands beside it.
 func TestALaneTakesAdaptersInClosedGroups(t *testing.T) {
 	t.Parallel()
 	for name, steps := range map[string]string{
-		"alone, an adapter goes on":            "a:a a:aa a:aa -a:aa a:aa -a:aa -a:a",
-		"who comes later is not in the group":  "a:a a:aa a:aa b:aa a:aa -a:a -a:b a:b -b:aa",
-		"what waited when it began is":         "a:a b:a b:a b:a -a:bb a:bb b:bb -b:bb -b:b -b:a -a:b",
-		"a slot stays free for who waits":      "a:a b:a a:a a:a -a:b -b:aa",
-		"three in turns":                       "a:a b:a c:a a:a b:a c:a -a:bb -b:b -b:cc -c:c -c:a",
-		"a long group is put back":             "a:a b:a b:a b:a b:a -a:bb c:bb +4s:bb -b:b -b:c -c:bb",
-		"time does not matter if nobody waits": "b:b b:bb b:bb +4s:bb -b:bb",
+		"alone, an adapter goes on":               "a:a a:aa a:aa -a:aa a:aa -a:aa -a:a",
+		"who was alone has no turn":               "a:a a:aa a:aa b:aa a:aa -a:a -a:b a:b -b:aa",
+		"who comes later joins as far as it goes": "c:c a:c b:c -c:a a:aa a:aa a:aa -a:aa -a:a -a:b -b:a",
+		"and while it is young":                   "c:c a:c b:c -c:a +4s:a a:a -a:b -b:a",
+		"what waited when it began is in it":      "a:a b:a b:a b:a -a:bb a:bb b:bb -b:bb -b:b -b:a -a:b",
+		"a slot stays free for who waits":         "a:a b:a a:a a:a -a:b -b:aa",
+		"three in turns":                          "a:a b:a c:a a:a b:a c:a -a:bb -b:b -b:cc -c:c -c:a",
+		"a long group is put back":                "a:a b:a b:a b:a b:a -a:bb c:bb +4s:bb -b:b -b:c -c:bb",
+		"time does not matter if nobody waits":    "b:b b:bb b:bb +4s:bb -b:bb",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			now := time.Unix(1_800_000_000, 0)
-			p := NewPool(Bounds{Turn: 3 * time.Second})
+			p := NewPool(Bounds{Share: 15, Turn: 3 * time.Second})
 			p.SetReplicas([]berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneLoRA, Slots: 2, Adapters: adaptersOf("a", "b", "c")}}, now)
 			var calls []*berth.Turn
 			running := func() (all string, first map[string]*berth.Turn) {

@@ -195,6 +195,7 @@ func (p *Pool) replica(id string) *replica {
 }
 
 func (p *Pool) forget(r *replica) {
+	p.endTurns(r)
 	p.replicas = slices.DeleteFunc(p.replicas, func(o *replica) bool { return o == r })
 }
 

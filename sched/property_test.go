@@ -169,7 +169,8 @@ func (h *history) granted(t *rapid.T, call *berth.Turn) {
 	if others && (r.Trust == berth.Ejected || r.Trust == berth.OnTrial && r.trial != h.pool.entries[call]) {
 		t.Fatalf("%+v runs at %s, which failed, and others serve it", call, r.ID)
 	}
-	if r.grouped() && call.ArrivedAt.After(r.began) && h.pool.othersWait(r) {
+	late := h.now.Sub(r.began) >= testBounds.Turn
+	if r.grouped() && call.ArrivedAt.After(r.began) && late && h.pool.othersWait(r) {
 		t.Fatalf("a call joins a closed group of %s", r.ID)
 	}
 }

@@ -23,6 +23,7 @@ type tenant struct {
 	line    *list.List // of *entry
 	place   *list.Element
 	deficit int64 // tokens that it may use in this round
+	turns   int   // lanes that are at a group of its adapter: until it ends, calls may join
 
 	// What its last calls were said to use and did use, the older the less they count.
 	said, used float64
@@ -125,7 +126,8 @@ func (q *queue) remove(e *entry) {
 }
 
 // settle takes a deployment without calls out of the ring. What it may still use is
-// lost, as in every deficit round robin; what it owes is not.
+// lost, as in every deficit round robin, but not before its turn is over; what it owes is
+// not.
 func (q *queue) settle(t *tenant) {
 	if t.line.Len() > 0 {
 		return
@@ -137,8 +139,18 @@ func (q *queue) settle(t *tenant) {
 		q.ring.Remove(t.place)
 		t.place = nil
 	}
+	if t.turns > 0 {
+		return
+	}
 	if t.deficit = min(t.deficit, 0); t.deficit == 0 {
 		delete(q.tenants, t.id)
+	}
+}
+
+// endTurn takes a lane's turn from a deployment, which may be forgotten meanwhile.
+func (q *queue) endTurn(t *tenant) {
+	if t.turns--; q.tenants[t.id] == t {
+		q.settle(t)
 	}
 }
 
@@ -257,7 +269,7 @@ func (q *queue) correct(id string, tokens int64) {
 	switch {
 	case t != nil:
 		t.deficit += tokens
-		if t.place == nil && t.deficit >= 0 {
+		if t.place == nil && t.deficit >= 0 && t.turns == 0 {
 			delete(q.tenants, id)
 		}
 	case tokens < 0:

@@ -20,10 +20,12 @@ type replica struct {
 	trial    *entry // the call that tries it, while it is on trial
 
 	// Lanes that take adapters in turns: whose turn it is, the calls of its closed group
-	// that have no slots yet, and when it began.
+	// that have no slots yet, and when it began. turns are the deployments whose turn it is;
+	// some may be forgotten, when nobody waited for anything.
 	adapter string
 	group   *list.List
 	began   time.Time
+	turns   []*tenant
 }
 
 func (r *replica) set(v *berth.PoolReplica) {
