@@ -270,6 +270,9 @@ func (b *sale) changed() error {
 	if b.d.Status != StatusOfflining {
 		b.d.ModifiedAt = b.Now()
 	}
+	if err := b.SettleRun(b.ctx, b.tx, &b.d); err != nil {
+		return err
+	}
 	return b.tx.Deployments().Update(b.ctx, b.d)
 }
 

@@ -73,6 +73,9 @@ type Deployment struct {
 	Capacity      int64 // units bought
 	BaseCapacity  int64 // units per replica
 	ReadyCapacity int64 // units that serve now
+	// PartPPM is how much of a ptu deployment's throughput serves, in millionths, while its
+	// pool serves less than was sold; 0 when it serves all or nothing.
+	PartPPM int64
 	// PrefillCapacity and DecodeCapacity are the units of each role of a spec that
 	// separates them; together they are the Capacity. 0 otherwise.
 	PrefillCapacity int64

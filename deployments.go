@@ -225,7 +225,7 @@ func (s *Deployments) transition(ctx context.Context, tx Tx, d *Deployment, caus
 		return Errorf(CodeUnsupported, "The operation is unsupported on the referee object.")
 	}
 	d.Status, d.ModifiedAt = to, s.Now()
-	if err := s.SettleCapacity(ctx, tx, d); err != nil {
+	if err := s.Settle(ctx, tx, d); err != nil {
 		return err
 	}
 	if err := tx.Deployments().Update(ctx, *d); err != nil {

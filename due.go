@@ -7,9 +7,18 @@ import (
 	"time"
 )
 
+// Settle books what the present status and capacity of d mean for its capacity instances
+// and for money. Whoever moves a deployment along the table, or writes what it has, calls it
+// in the same transaction, before it writes d.
+func (s *Deployments) Settle(ctx context.Context, tx Tx, d *Deployment) error {
+	if err := s.SettleCapacity(ctx, tx, d); err != nil {
+		return err
+	}
+	return s.SettleRun(ctx, tx, d)
+}
+
 // SettleCapacity books on the capacity instances of d what its present status means for
-// the change under way: done, failed, or nothing yet. Whoever moves a deployment along
-// the table calls it in the same transaction, before it writes d.
+// the change under way: done, failed, or nothing yet.
 func (s *Deployments) SettleCapacity(ctx context.Context, tx Tx, d *Deployment) error {
 	if !d.Reserved || d.Status == StatusUpdating || d.Status.ComingUp() {
 		return nil

@@ -45,7 +45,10 @@ func (h desk) move(name string, cause berth.Cause) bool {
 		if !ok {
 			return nil
 		}
-		moved, d.Status = true, to
+		moved, d.Status, d.ReadyCapacity = true, to, 0
+		if to.Callable() {
+			d.ReadyCapacity = d.Capacity
+		}
 		switch to {
 		case berth.StatusRunning:
 			d.EndChange(true)
@@ -58,7 +61,7 @@ func (h desk) move(name string, cause berth.Cause) bool {
 		case berth.StatusDeleted:
 			d.DeletedAt = h.now()
 		}
-		must(h, h.deployments.SettleCapacity(ctx, tx, &d))
+		must(h, h.deployments.Settle(ctx, tx, &d))
 		if cause == berth.CauseChangeFailed {
 			must(h, berth.Rejoin(ctx, tx, d))
 		}

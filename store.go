@@ -305,6 +305,11 @@ type RunStore interface {
 	Unrated(ctx context.Context, after string, limit int64) ([]Run, error)
 	// Rated notes that every minute of a run that ended has become lines.
 	Rated(ctx context.Context, id string) error
+	// Beat notes that an instance of Berth was alive at a moment; an earlier one than noted
+	// changes nothing.
+	Beat(ctx context.Context, instance string, at time.Time) error
+	// LastBeat returns the latest; zero when there is none.
+	LastBeat(ctx context.Context, instance string) (time.Time, error)
 }
 
 // LineStore keeps the lines of statements, which rating alone writes, and which months are

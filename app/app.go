@@ -266,9 +266,9 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 // before them.
 type reservations struct{ *App }
 
-// SettleCapacity implements reconcile.Reservations.
-func (r reservations) SettleCapacity(ctx context.Context, tx berth.Tx, d *berth.Deployment) error {
-	return r.services.deployments.SettleCapacity(ctx, tx, d)
+// Settle implements reconcile.Reservations.
+func (r reservations) Settle(ctx context.Context, tx berth.Tx, d *berth.Deployment) error {
+	return r.services.deployments.Settle(ctx, tx, d)
 }
 
 // Due implements reconcile.Reservations.
@@ -313,6 +313,9 @@ func (a *App) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := a.services.calibrations.Interrupt(ctx); err != nil {
+		return err
+	}
+	if err := a.endCrashedRuns(ctx); err != nil {
 		return err
 	}
 	if _, err := a.bench.leftovers(ctx); err != nil {

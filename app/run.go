@@ -24,6 +24,11 @@ func (a *App) Run(ctx context.Context) error {
 	loopDone := make(chan error, 1)
 	go func() { loopDone <- a.loop.Run(loopCtx) }()
 	a.meter.Start()
+	beaten := make(chan struct{})
+	go func() {
+		defer close(beaten)
+		a.beat(loopCtx)
+	}()
 	swept, emptied := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(swept)
@@ -65,7 +70,8 @@ func (a *App) Run(ctx context.Context) error {
 	stopLoop()
 	<-swept
 	<-emptied
-	err = errors.Join(err, <-loopDone, <-importsDone)
+	<-beaten
+	err = errors.Join(err, <-loopDone, <-importsDone, a.endRuns(context.WithoutCancel(ctx)))
 	err = errors.Join(err, a.meter.Stop(), a.stopEngines()) // nobody makes marks any more
 	a.opt.Logger.Info("stopped")
 	return err

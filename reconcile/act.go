@@ -320,11 +320,11 @@ func (l *Loop) settle(ctx context.Context, tx berth.Tx, a SetDeployment) error {
 	} else if !d.Status.Callable() {
 		return nil
 	}
-	d.ReadyCapacity, d.ModifiedAt = a.ReadyCapacity, now
+	d.ReadyCapacity, d.PartPPM, d.ModifiedAt = a.ReadyCapacity, a.PartPPM, now
 	if err := l.enter(ctx, tx, &d, a); err != nil {
 		return err
 	}
-	if err := l.opt.Reservations.SettleCapacity(ctx, tx, &d); err != nil {
+	if err := l.opt.Reservations.Settle(ctx, tx, &d); err != nil {
 		return err
 	}
 	if a.Cause == berth.CauseChangeFailed { // its place is that of the sums of its instances

@@ -230,6 +230,7 @@ func (h *history) calls()  { h.traffic.set(int(h.number("calls", 0, 1))) }
 
 func (h *history) restart() {
 	h.halt()
+	must(h, h.deployments.EndRuns(context.Background(), h.now()))
 	h.start()
 }
 
@@ -373,6 +374,7 @@ type ledger struct {
 	members     []berth.Member
 	instances   map[string][]berth.CapacityInstance // by deployment
 	under       int                                 // operations under way
+	runs        map[string]berth.Run                // that go on, by deployment
 	homeHolds   berth.Resources
 }
 
@@ -400,6 +402,12 @@ func (h *history) ledger() ledger {
 			under, err := tx.Capacities().Processing(ctx, d.ID)
 			must(h, err)
 			l.under += len(under)
+		}
+		l.runs = map[string]berth.Run{}
+		live, err := tx.Runs().Live(ctx)
+		must(h, err)
+		for _, r := range live {
+			l.runs[r.DeploymentID] = r
 		}
 		l.homeHolds, err = tx.Nodes().HeldBy(ctx, home)
 		return err
@@ -470,6 +478,9 @@ func (l *ledger) oversold() string {
 	if len(holdOf) > 0 {
 		return "a hold has no replica"
 	}
+	if what := l.mischarged(); what != "" {
+		return what
+	}
 	for _, d := range l.deployments {
 		if d.Reserved {
 			if what := summed(d, l.instances[d.ID]); what != "" {
@@ -484,6 +495,28 @@ func (l *ledger) oversold() string {
 		}
 		if d := l.deployments[i]; d.Plan == berth.PlanPTU && m.LoadPPM != (berth.Yield{Declared: berth.Calibration{InputTPM: 600_000, OutputTPM: 60_000}}).LoadPPM(d.PTU.Plus(d.Kept)) {
 			return fmt.Sprintf("%s has a load of %d for %+v and %+v", d.ID, m.LoadPPM, d.PTU, d.Kept)
+		}
+	}
+	return ""
+}
+
+// mischarged says which run is not what its deployment is to be charged for.
+func (l *ledger) mischarged() string {
+	charged := map[string]bool{}
+	for i := range l.deployments {
+		d := &l.deployments[i]
+		want, got := berth.Charged(d, l.instances[d.ID]), berth.RunStep{}
+		if run, ok := l.runs[d.ID]; ok {
+			got = run.Steps[len(run.Steps)-1]
+			charged[d.ID] = d.Status.Callable()
+		}
+		if got.At = want.At; got != want {
+			return fmt.Sprintf("%s is %s and charged for %+v instead of %+v", d.ID, d.Status, got, want)
+		}
+	}
+	for id := range l.runs {
+		if !charged[id] {
+			return fmt.Sprintf("%s is charged for and not callable", id)
 		}
 	}
 	return ""

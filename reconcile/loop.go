@@ -28,11 +28,11 @@ type Probes interface {
 	Drop(m *berth.UsageMark)
 }
 
-// Reservations keeps the books of capacity instances.
+// Reservations keeps the books of capacity instances and of what is charged.
 type Reservations interface {
-	// SettleCapacity books what the status that d has moved to means for them, in the
-	// transaction that writes d.
-	SettleCapacity(ctx context.Context, tx berth.Tx, d *berth.Deployment) error
+	// Settle books what the status that d has moved to and what it has now mean for them, in
+	// the transaction that writes d.
+	Settle(ctx context.Context, tx berth.Tx, d *berth.Deployment) error
 	// Due does what the passing of time asks for; next is when it must be called again.
 	// What fails is tried again with the next pass.
 	Due(ctx context.Context) (did bool, next time.Time, err error)

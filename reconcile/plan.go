@@ -78,6 +78,7 @@ type (
 		From          berth.Status
 		Cause         berth.Cause
 		ReadyCapacity int64
+		PartPPM       int64 // ptu, while its lane serves a part of what was sold
 		Reason        string
 	}
 	// Cut ends the running calls of a deployment.

@@ -173,7 +173,7 @@ func (p *planner) serving(d *berth.Deployment, s strength) {
 		p.set(d, s, berth.CauseChangeFailed, "The change failed and what was there before serves on: "+s.reason)
 	case changing && (s.whole || !d.Growing() && s.live <= s.needed) && len(p.superfluous(d)) == 0:
 		p.set(d, s, berth.CauseChangeDone, serves(s))
-	case p.readyCapacity(d, s) != d.ReadyCapacity:
+	case p.readyCapacity(d, s) != d.ReadyCapacity || partPPM(d, s) != d.PartPPM:
 		p.set(d, s, "", serves(s))
 	}
 }
@@ -195,7 +195,7 @@ func (p *planner) gaveUp(d *berth.Deployment, s strength) bool {
 }
 
 func (p *planner) set(d *berth.Deployment, s strength, cause berth.Cause, reason string) {
-	p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: cause, ReadyCapacity: p.readyCapacity(d, s), Reason: reason})
+	p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: cause, ReadyCapacity: p.readyCapacity(d, s), PartPPM: partPPM(d, s), Reason: reason})
 }
 
 // readyCapacity is how much of what was bought serves now.
@@ -205,6 +205,15 @@ func (p *planner) readyCapacity(d *berth.Deployment, s strength) int64 {
 		return min(s.ready, s.owed) * d.Capacity / max(s.owed, 1)
 	}
 	return s.ready * d.Spec.UnitsPerReplica
+}
+
+// partPPM is how much of a ptu deployment's throughput serves while its lane serves less
+// than was sold, in millionths; 0 when that is all or nothing.
+func partPPM(d *berth.Deployment, s strength) int64 {
+	if d.Plan != berth.PlanPTU || s.ready >= s.owed {
+		return 0
+	}
+	return s.ready * berth.Whole / s.owed
 }
 
 // ending takes a deployment that is deleted or stopped to its end when its calls have

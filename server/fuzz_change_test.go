@@ -66,7 +66,7 @@ func (d *desk) serve() {
 		must(d, err)
 		for _, dep := range all {
 			dep.Status, dep.ReadyCapacity = berth.StatusRunning, dep.Capacity
-			must(d, d.options.Deployments.SettleCapacity(ctx, tx, &dep))
+			must(d, d.options.Deployments.Settle(ctx, tx, &dep))
 			must(d, tx.Deployments().Update(ctx, dep))
 		}
 		return nil

@@ -23,6 +23,7 @@ var deploymentTable = newTable("deployments", "deployment", func(d *berth.Deploy
 		{"capacity", &d.Capacity},
 		{"base_capacity", &d.BaseCapacity},
 		{"ready_capacity", &d.ReadyCapacity},
+		{"part_ppm", &d.PartPPM},
 		{"prefill_capacity", &d.PrefillCapacity},
 		{"decode_capacity", &d.DecodeCapacity},
 		{"before", document{&d.Before}},

@@ -93,6 +93,17 @@ func (s runs) Rated(ctx context.Context, id string) error {
 	return runTable.changedOne(s.tx, n, err)
 }
 
+func (s runs) Beat(ctx context.Context, instance string, at time.Time) error {
+	_, err := s.tx.exec(ctx, `INSERT INTO beats (instance, at) VALUES (?, ?)
+		ON CONFLICT (instance) DO UPDATE SET at = excluded.at WHERE beats.at < excluded.at`, instance, instant{&at})
+	return s.tx.dialect.wrote("beat", err)
+}
+
+func (s runs) LastBeat(ctx context.Context, instance string) (at time.Time, err error) {
+	n, err := s.tx.number(ctx, "read the last beat", "SELECT COALESCE(MAX(at), 0) FROM beats WHERE instance = ?", instance)
+	return fromNanos(n), err
+}
+
 func (s runs) Of(ctx context.Context, deploymentID string) (berth.Run, error) {
 	r, err := runTable.one(ctx, s.tx, "WHERE deployment_id = ? AND ended_at = 0", deploymentID)
 	if err == nil {

@@ -70,6 +70,18 @@ var money = []promise{
 		s.write(func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID) })
 		s.same("unrated then", unrated(""), []string{"svc_2"})
 	}},
+	{"the latest beat of an instance is kept", func(s suite) {
+		ctx := s.Context()
+		last := func(instance string) time.Time {
+			return view(s, func(tx berth.Tx) (time.Time, error) { return tx.Runs().LastBeat(ctx, instance) })
+		}
+		s.same("before the first", last("a"), time.Time{})
+		s.write(func(tx berth.Tx) error {
+			return first(tx.Runs().Beat(ctx, "a", epoch.Add(time.Second)), tx.Runs().Beat(ctx, "a", epoch), tx.Runs().Beat(ctx, "b", epoch))
+		})
+		s.same("of one", last("a"), epoch.Add(time.Second))
+		s.same("of another", last("b"), epoch)
+	}},
 	{"lines are replaced by their key, listed by month and day, and added up by workspace", func(s suite) {
 		ctx := s.Context()
 		l := filled[berth.Line]()

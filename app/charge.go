@@ -1,0 +1,56 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+// beatPause is the time between two signs of life in the store: what a crash may take off
+// the end of the runs that it ends.
+const beatPause = 5 * time.Second
+
+// beat writes a sign of life, at once and again and again until ctx ends.
+func (a *App) beat(ctx context.Context) {
+	tick := time.NewTicker(beatPause)
+	defer tick.Stop()
+	for {
+		err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Runs().Beat(ctx, localNode, time.Now()) })
+		if err != nil && ctx.Err() == nil {
+			a.opt.Logger.Warn("no sign of life was written; after a crash charges would end at the last one", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// endCrashedRuns ends the runs that a crash left, at the last sign of life: their engines
+// ended with Berth, and those that are started now serve later.
+func (a *App) endCrashedRuns(ctx context.Context) error {
+	var last time.Time
+	err := a.store.View(ctx, func(tx berth.Tx) (err error) {
+		last, err = tx.Runs().LastBeat(ctx, localNode)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read the last sign of life: %w", err)
+	}
+	if now := time.Now(); last.After(now) { // the clock was set back
+		last = now
+	}
+	return a.services.deployments.EndRuns(ctx, last)
+}
+
+// endRuns ends the runs of the engines that a stop is about to end. What fails is left to
+// the next start.
+func (a *App) endRuns(ctx context.Context) error {
+	if err := a.services.deployments.EndRuns(ctx, time.Now()); err != nil {
+		return fmt.Errorf("end what is charged: %w", err)
+	}
+	return nil
+}
