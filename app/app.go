@@ -80,6 +80,7 @@ type services struct {
 	imports     *berth.Imports
 	prices      *berth.Prices
 	books       *berth.Books
+	backups     *berth.Backups
 
 	calibrations *berth.Calibrations
 }
@@ -99,7 +100,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", opt.Config.Listen); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", opt.Config.Listen, err)
 	}
-	if err := a.dir.announce(a.URL()); err != nil {
+	if err := errors.Join(a.dir.announce(a.URL()), a.dir.sweepBackups()); err != nil {
 		return nil, err
 	}
 	if a.store, err = openStore(ctx, opt, a.dir); err != nil {
@@ -248,6 +249,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		inventory:   &berth.Inventory{Store: a.store},
 		prices:      &berth.Prices{Writer: writer},
 		books:       &berth.Books{Writer: writer},
+		backups:     &berth.Backups{Writer: writer, Take: a.takeBackup},
 		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},
 	}
 	s.uploads = a.newUploads(writer)
@@ -388,7 +390,7 @@ func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, FineTunes: a.services.fineTunes, Keys: a.services.keys,
 		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations, Prices: a.services.prices, Books: a.services.books,
-		Workspaces:   a.services.workspaces,
+		Workspaces: a.services.workspaces, Backups: a.services.backups,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Logs:    a.logLines,
 		Busy:    func(replicaID string) int { return a.gateway.InFlight("", replicaID) },

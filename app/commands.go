@@ -20,7 +20,7 @@ import (
 // cmd/berth hands them to the command line.
 func Commands(version, executable string) []*cobra.Command {
 	return []*cobra.Command{
-		serveCommand(version, executable), demoCommand(version, executable), doctorCommand(version), engineCommand(),
+		serveCommand(version, executable), demoCommand(version, executable), doctorCommand(version), engineCommand(), backupCommand(version),
 	}
 }
 

@@ -31,6 +31,7 @@ type Options struct {
 	Imports     *berth.Imports
 	Prices      *berth.Prices
 	Books       *berth.Books
+	Backups     *berth.Backups
 
 	Calibrations *berth.Calibrations
 	// Authenticate finds the live key of a token ("" included), as it acts in the named
@@ -147,6 +148,7 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/usage/records", s.usageRecords)
 	s.own("GET /berth/v1/specs", s.listSpecs)
 	s.own("GET /berth/v1/nodes", s.listNodes)
+	s.mux.HandleFunc("POST /berth/v1/backup", s.createBackup)
 	s.own("GET /berth/v1/deployments/{id}/events", s.listEvents)
 	s.own("GET /berth/v1/deployments/{id}/replicas", s.listReplicas)
 	s.own("GET /berth/v1/deployments/{id}/explain", s.explain)

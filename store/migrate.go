@@ -71,8 +71,12 @@ func versions(ctx context.Context, provider *goose.Provider) (have, know int64, 
 		return 0, 0, fmt.Errorf("read schema version: %w", err)
 	}
 	if have > know {
-		return 0, 0, berth.Errorf(berth.CodeUnsupported,
-			"The data was written by a newer Berth (schema %d, this one knows up to %d); start that version or a later one.", have, know)
+		return 0, 0, newerSchema(have, know)
 	}
 	return have, know, nil
+}
+
+func newerSchema(have, know int64) error {
+	return berth.Errorf(berth.CodeUnsupported,
+		"The data was written by a newer Berth (schema %d, this one knows up to %d); start that version or a later one.", have, know)
 }

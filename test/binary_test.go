@@ -198,9 +198,15 @@ type serving struct {
 // serve starts a server on the program's data directory and returns when it listens.
 func (p *program) serve(t testing.TB, yaml string) *serving {
 	t.Helper()
+	return p.serveOn(t, filepath.Join(p.dir, "data"), yaml)
+}
+
+// serveOn is serve on another data directory.
+func (p *program) serveOn(t testing.TB, data, yaml string) *serving {
+	t.Helper()
 	file := filepath.Join(p.dir, "berth.yaml")
 	must(t, os.WriteFile(file, []byte(yaml), 0o600))
-	s := &serving{data: filepath.Join(p.dir, "data")}
+	s := &serving{data: data}
 	s.running = p.begin(t, "serve", "--config", file, "--data", s.data, "--listen", "127.0.0.1:0")
 	_, url, _ := strings.Cut(s.line(t, "listens on"), "listens on ")
 	transport := &http.Transport{}

@@ -20,6 +20,7 @@ var rooms = []room{
 	{"config", nil, "describes the installation in its own words; only the wiring translates"},
 	{"console", nil, "static files that talk to the API from the browser"},
 	{"journal", nil, "bytes on disk: knows marks, not what they mean or where they go"},
+	{"backup", nil, "one file of many, with a proof of each; what they are is somebody else's"},
 	{"secret", nil, "hashes and seals bytes, whoever they belong to"},
 	{"fakeengine", nil, "stands for a foreign program, so it shares no code with the other side"},
 	{"abacus", nil, "model files and nothing else"},
@@ -53,7 +54,7 @@ var rooms = []room{
 
 	// Wiring: knows the rooms so that they need not know each other.
 	{"app", []string{
-		".", "abacus", "api", "billing", "config", "console", "engine", "engine/calibrate",
+		".", "abacus", "api", "backup", "billing", "config", "console", "engine", "engine/calibrate",
 		"engine/keeper", "engine/process", "fakeengine", "gateway", "imports", "internal/front", "internal/sse",
 		"journal", "limit", "meter", "reconcile", "sched", "secret", "server", "store",
 	}, "builds everything but the command line"},

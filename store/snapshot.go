@@ -1,0 +1,295 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"modernc.org/sqlite"
+
+	berth "github.com/berthhq/berth"
+)
+
+// snapshotPages are copied between two looks at the context: 16 MiB.
+const snapshotPages = 4096
+
+// Snapshot copies the SQLite database at from, which others may be writing to, also other
+// processes, into a new file at to, as it was at one moment. pinned is called right after
+// that moment, while nothing has been copied yet. A schema that a newer Berth wrote is
+// refused with [berth.CodeUnsupported]. What was copied is not on the disk for sure.
+func Snapshot(ctx context.Context, from, to string, pinned func() error) (err error) {
+	if to, err = private(to); err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	if from, err = filepath.Abs(from); err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	db, err := connect(from, 1, url.Values{"mode": {"ro"}})
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("snapshot of %s: %w", from, err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	// The first read of a transaction decides which moment it sees, and the copy is made by
+	// the same connection inside of it.
+	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return fmt.Errorf("snapshot of %s: %w", from, err)
+	}
+	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") }()
+	schema, err := schemaOf(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("snapshot of %s: %w", from, err)
+	}
+	if err := KnownSchema(schema); err != nil {
+		return err
+	}
+	if err := pinned(); err != nil {
+		return err
+	}
+	if err := conn.Raw(func(driver any) error { return copyPages(ctx, driver, to) }); err != nil {
+		return fmt.Errorf("snapshot of %s: %w", from, err)
+	}
+	return nil
+}
+
+func copyPages(ctx context.Context, driver any, to string) (err error) {
+	c, ok := driver.(interface {
+		NewBackup(uri string) (*sqlite.Backup, error)
+	})
+	if !ok {
+		return fmt.Errorf("the driver's connection is %T", driver)
+	}
+	uri := url.URL{Scheme: "file", Path: filepath.ToSlash(to)}
+	b, err := c.NewBackup(uri.String())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Finish()) }()
+	for more := true; more; {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if more, err = b.Step(snapshotPages); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Schema is the newest schema that this version knows.
+func Schema() int64 {
+	newest := int64(0)
+	files, _ := sqliteFiles.ReadDir("migrations/sqlite") // embedded
+	for _, f := range files {
+		digits, _, _ := strings.Cut(f.Name(), "_")
+		if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+			newest = max(newest, n)
+		}
+	}
+	return newest
+}
+
+// KnownSchema refuses with [berth.CodeUnsupported] a schema that a newer Berth wrote.
+func KnownSchema(schema int64) error {
+	if know := Schema(); schema > know {
+		return newerSchema(schema, know)
+	}
+	return nil
+}
+
+// querier is a connection or a pool of them.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func schemaOf(ctx context.Context, q querier) (n int64, err error) {
+	err = q.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM schema_version WHERE is_applied").Scan(&n)
+	return n, err
+}
+
+// Contents are what a database file holds.
+type Contents struct {
+	Schema int64
+	Tables []TableContents // by name
+	Models []StoredModel   // with files on the server, by name
+}
+
+// TableContents are the rows of a table.
+type TableContents struct {
+	Name string
+	Rows int64
+	// Checksum is the sum, modulo 2^64 and as hex, of the first 8 bytes of the SHA-256 of each
+	// row: the same in whichever order the rows are.
+	Checksum string
+}
+
+// StoredModel is a model with files.
+type StoredModel struct {
+	Name       string
+	File       berth.ModelFile
+	Configured bool
+}
+
+// Inspect reads a SQLite file that nobody has open, to the last row: it is whole, or the
+// error says what is wrong. Nothing is written beside it.
+func Inspect(ctx context.Context, path string) (c Contents, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return c, fmt.Errorf("inspect: %w", err)
+	}
+	db, err := connect(path, 1, url.Values{"mode": {"ro"}, "immutable": {"1"}})
+	if err != nil {
+		return c, fmt.Errorf("inspect: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := integrity(ctx, db); err != nil {
+		return c, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	if c.Schema, err = schemaOf(ctx, db); err != nil {
+		return c, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	if c.Models, err = storedModels(ctx, db); err != nil {
+		return c, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	names, err := texts(ctx, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")
+	if err != nil {
+		return c, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	for _, name := range names {
+		t, err := contentsOf(ctx, db, name)
+		if err != nil {
+			return c, fmt.Errorf("inspect %s of %s: %w", name, path, err)
+		}
+		c.Tables = append(c.Tables, t)
+	}
+	return c, nil
+}
+
+// integrity asks the database itself.
+func integrity(ctx context.Context, db *sql.DB) error {
+	for query, fine := range map[string]string{"PRAGMA integrity_check(1)": "ok", "PRAGMA foreign_key_check": ""} {
+		said := ""
+		err := db.QueryRowContext(ctx, query).Scan(&said)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && said == fine {
+			continue
+		}
+		if err == nil {
+			err = fmt.Errorf("the database is damaged: %s says %s", query, said)
+		}
+		return err
+	}
+	return nil
+}
+
+func storedModels(ctx context.Context, db *sql.DB) (list []StoredModel, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT name, file, configured FROM models ORDER BY name")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var m StoredModel
+		if err := rows.Scan(&m.Name, document{&m.File}, &m.Configured); err != nil {
+			return nil, err
+		}
+		if m.File.Path != "" {
+			list = append(list, m)
+		}
+	}
+	return list, rows.Err()
+}
+
+// texts returns the one column of a query.
+func texts(ctx context.Context, db *sql.DB, query string) (list []string, err error) {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		list = append(list, text)
+	}
+	return list, rows.Err()
+}
+
+func contentsOf(ctx context.Context, db *sql.DB, table string) (t TableContents, err error) {
+	t.Name = table
+	rows, err := db.QueryContext(ctx, `SELECT * FROM "`+strings.ReplaceAll(table, `"`, `""`)+`"`)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	names, err := rows.Columns()
+	if err != nil {
+		return t, err
+	}
+	values, fields := make([]any, len(names)), make([]any, len(names))
+	for i := range values {
+		fields[i] = &values[i]
+	}
+	var sum uint64
+	var line []byte
+	for rows.Next() {
+		if err := rows.Scan(fields...); err != nil {
+			return t, err
+		}
+		if line, err = appendRow(line[:0], values); err != nil {
+			return t, err
+		}
+		digest := sha256.Sum256(line)
+		sum += binary.LittleEndian.Uint64(digest[:])
+		t.Rows++
+	}
+	t.Checksum = hex.EncodeToString(binary.BigEndian.AppendUint64(nil, sum))
+	return t, rows.Err()
+}
+
+// appendRow appends the values of a row so that different rows give different bytes.
+func appendRow(b []byte, values []any) ([]byte, error) {
+	for _, v := range values {
+		switch v := v.(type) {
+		case nil:
+			b = append(b, 'n')
+		case bool:
+			b = append(b, 'i')
+			n := uint64(0)
+			if v {
+				n = 1
+			}
+			b = binary.LittleEndian.AppendUint64(b, n)
+		case int64:
+			b = binary.LittleEndian.AppendUint64(append(b, 'i'), uint64(v))
+		case float64:
+			b = binary.LittleEndian.AppendUint64(append(b, 'f'), math.Float64bits(v))
+		case string:
+			b = append(binary.LittleEndian.AppendUint32(append(b, 't'), uint32(len(v))), v...)
+		case []byte:
+			b = append(binary.LittleEndian.AppendUint32(append(b, 'b'), uint32(len(v))), v...)
+		default:
+			text, err := json.Marshal(v) // goose keeps times as such
+			if err != nil {
+				return nil, err
+			}
+			b = append(binary.LittleEndian.AppendUint32(append(b, 't'), uint32(len(text))), text...)
+		}
+	}
+	return b, nil
+}
