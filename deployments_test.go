@@ -52,7 +52,7 @@ func TestWithoutACallerNothingIsAllowed(t *testing.T) {
 		"new key": {berth.RoleAdmin, func(ctx context.Context) error { _, _, err := h.keys.Create(ctx, berth.NewKey{}); return err }},
 		"revoke":  {berth.RoleAdmin, func(ctx context.Context) error { _, err := h.keys.Revoke(ctx, "none"); return err }},
 		"records": {berth.RoleInference, func(ctx context.Context) error {
-			_, err := h.usage.Records(ctx, berth.UsageFilter{}, "", 1)
+			_, _, err := h.usage.Records(ctx, berth.UsageFilter{}, "", 1)
 			return err
 		}},
 		"totals": {berth.RoleInference, func(ctx context.Context) error { _, err := h.usage.Totals(ctx, berth.UsageFilter{}, nil); return err }},

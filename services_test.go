@@ -123,7 +123,7 @@ func (h *house) wire() {
 		NewAccountID:   func() string { return fmt.Sprintf("2%015d", h.ids.Add(1)) },
 	}
 	h.prices, h.ledger = &berth.Prices{Writer: w}, &berth.Books{Writer: w}
-	h.usage = &berth.Usage{Store: h.store, Zone: time.UTC}
+	h.usage = &berth.Usage{Store: h.store}
 	h.inventory = &berth.Inventory{Store: h.store}
 }
 

@@ -231,20 +231,42 @@ type EventStore interface {
 	Audits(ctx context.Context, after string, limit int64) ([]Audit, error)
 }
 
-// UsageStore keeps usage records; an id that is there already is skipped, so a repeat
-// is a no-op.
+// UsageStore keeps usage records and their sums, which always agree. A record that is
+// there already (its id, workspace and admission) is skipped, so a repeat is a no-op.
 type UsageStore interface {
-	// Insert leaves out records whose id is there already.
+	// Insert leaves out records that are there already, and adds the others to the sums.
+	// The days of a workspace are those of its account's time zone when its first record
+	// came.
 	Insert(ctx context.Context, records []UsageRecord) error
-	// Records returns one page in order of id, after the given id ("" = from the first).
-	Records(ctx context.Context, f UsageFilter, after string, limit int64) ([]UsageRecord, error)
-	// Totals sums records; GroupDay is the day in zone. Ordered by the groups.
-	Totals(ctx context.Context, f UsageFilter, by []UsageGroup, zone *time.Location) ([]UsageTotal, error)
+	// Records returns one page in order of admission (of all workspaces: one workspace
+	// after the other), after the given cursor ("" = from the first), at most limit, and
+	// the cursor of the next page ("" = there is none). It looks at a bounded number of
+	// records, so a page can have fewer than limit and be followed by another.
+	Records(ctx context.Context, f UsageFilter, after string, limit int64) (list []UsageRecord, next string, err error)
+	// Totals sums records. Ordered by the groups.
+	Totals(ctx context.Context, f UsageFilter, by []UsageGroup) ([]UsageTotal, error)
 	// Fold returns how far the journal of an instance was folded; the zero Fold with its
 	// name when it never was.
 	Fold(ctx context.Context, instance string) (Fold, error)
 	// PutFold inserts or replaces it.
 	PutFold(ctx context.Context, f Fold) error
+
+	// Split keeps sums of days apart from now on: calls admitted before the instant (unless
+	// it is zero) from later ones, calls with shorter prompts from those with at least
+	// fromTokens. Whoever inserts a price calls it with when it begins, which must be in the
+	// future, and with its prompt length. A repeat is a no-op.
+	Split(ctx context.Context, at time.Time, fromTokens int64) error
+	// ChangedDays returns at most limit deployments and days whose sums changed since they
+	// were rated, earliest day first.
+	ChangedDays(ctx context.Context, limit int64) ([]UsageDayKey, error)
+	// Days returns the sums of a deployment's day, in order of all that tells them apart.
+	Days(ctx context.Context, deploymentID, day string) ([]UsageDay, error)
+	// Rated notes that the days were rated as they were at the given versions.
+	Rated(ctx context.Context, days []UsageDayKey) error
+	// EngineHours returns what the runs of engines did in the hours that begin in [from,
+	// to), in order of hour, replica and nonce. Calls that
+	// reached no replica are left out.
+	EngineHours(ctx context.Context, from, to time.Time) ([]EngineHour, error)
 }
 
 // UploadStore keeps uploads that no model was made of yet.

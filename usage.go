@@ -116,52 +116,154 @@ type Fold struct {
 // UsageGroup names a column that usage can be grouped by.
 type UsageGroup string
 
-// The groupings.
+// The groupings. Hours, days and months are those of the account that pays for the
+// workspace.
 const (
 	GroupDeployedModel UsageGroup = "deployed_model"
 	GroupModelName     UsageGroup = "model_name"
 	GroupKey           UsageGroup = "key_id"
 	GroupPlan          UsageGroup = "plan"
-	GroupDay           UsageGroup = "day"
+	GroupClass         UsageGroup = "class"
+	GroupWorkspace     UsageGroup = "workspace_id"
+	GroupHour          UsageGroup = "hour"  // its beginning, RFC 3339 with the zone's offset
+	GroupDay           UsageGroup = "day"   // YYYY-MM-DD
+	GroupMonth         UsageGroup = "month" // YYYY-MM
 )
 
-// UsageFilter selects records. Zero fields select everything.
+// UsageFilter selects calls. Zero fields select everything.
 type UsageFilter struct {
 	WorkspaceID   string
 	DeployedModel string
 	KeyID         string
+	Class         Class
 	From, To      time.Time // admission in [From, To)
+
+	// Of records only; sums are not kept by them.
+	End      End
+	Source   Source
+	Billable *bool
+}
+
+// UsageFigures are sums over calls.
+type UsageFigures struct {
+	Calls          int64
+	InputTokens    int64 // cached ones included
+	CachedTokens   int64
+	OutputTokens   int64 // thinking ones included
+	ThinkingTokens int64
+}
+
+// Add adds g to f.
+func (f *UsageFigures) Add(g UsageFigures) {
+	f.Calls += g.Calls
+	f.InputTokens += g.InputTokens
+	f.CachedTokens += g.CachedTokens
+	f.OutputTokens += g.OutputTokens
+	f.ThinkingTokens += g.ThinkingTokens
+}
+
+// UsageSum is what calls used, and how much of it is billable.
+type UsageSum struct {
+	UsageFigures
+	Billable     UsageFigures // of those that are billable only
+	UnknownCalls int64        // whose source is [SourceUnknown]
+	CountedCalls int64        // whose source is [SourceCounted]
+}
+
+// Add adds t to s.
+func (s *UsageSum) Add(t UsageSum) {
+	s.UsageFigures.Add(t.UsageFigures)
+	s.Billable.Add(t.Billable)
+	s.UnknownCalls += t.UnknownCalls
+	s.CountedCalls += t.CountedCalls
+}
+
+// Figures returns what one call adds to sums.
+func (r *UsageRecord) Figures() UsageFigures {
+	return UsageFigures{
+		Calls: 1, InputTokens: r.InputTokens, CachedTokens: r.CachedTokens, OutputTokens: r.OutputTokens, ThinkingTokens: r.ThinkingTokens,
+	}
+}
+
+// Sum returns what one call adds to sums.
+func (r *UsageRecord) Sum() UsageSum {
+	s := UsageSum{UsageFigures: r.Figures()}
+	if r.Billable {
+		s.Billable = s.UsageFigures
+	}
+	switch r.Source {
+	case SourceUnknown:
+		s.UnknownCalls = 1
+	case SourceCounted:
+		s.CountedCalls = 1
+	}
+	return s
 }
 
 // UsageTotal is one row of grouped usage.
 type UsageTotal struct {
-	Group          map[UsageGroup]string
-	Calls          int64
-	InputTokens    int64
-	CachedTokens   int64
-	OutputTokens   int64
-	ThinkingTokens int64
+	Group map[UsageGroup]string
+	UsageSum
+}
+
+// UsageDayKey names the sums of one deployment and day.
+type UsageDayKey struct {
+	DeploymentID string
+	Day          string // YYYY-MM-DD, in the time zone of the workspace's account
+	// Version changes when records of the day come: rating a day again begins with the
+	// version that was read.
+	Version int64
+}
+
+// UsageDay is the sum of the calls of one day that are priced alike: of one deployment, key
+// and class, with prompts between two neighbouring lengths at which prices change, admitted
+// between two neighbouring instants at which they do.
+type UsageDay struct {
+	Day           string // YYYY-MM-DD, in the time zone of the workspace's account
+	WorkspaceID   string
+	KeyID         string
+	DeploymentID  string
+	DeployedModel string
+	ModelName     string
+	Plan          Plan
+	Class         Class
+	FromTokens    int64     // each prompt has at least so many tokens, and fewer than the next length
+	Epoch         time.Time // the last change of prices before; zero: none
+	UsageSum
+}
+
+// EngineHour is the sum of the calls of one run of a replica's engine that ended alike in
+// one hour.
+type EngineHour struct {
+	ReplicaID string
+	Nonce     string
+	Hour      time.Time // its beginning; of UTC
+	Class     Class
+	End       End
+	Source    Source
+	Billable  bool
+	UsageFigures
 }
 
 // Usage answers what was used. An inference key sees its own calls, an admin its
-// workspace's.
+// workspace's. Days are those of the account that pays for the workspace.
 type Usage struct {
 	Store Store
-	Zone  *time.Location // days of GroupDay
 }
 
-// Records returns one page of records, oldest first, after the given id.
-func (s *Usage) Records(ctx context.Context, f UsageFilter, after string, limit int64) ([]UsageRecord, error) {
-	f, err := f.seenBy(CallerFrom(ctx))
+// Records returns one page of records in order of admission, after the given cursor (""
+// from the first), and the cursor of the next page, "" when there is none. A page may have
+// fewer records than limit and be followed by another.
+func (s *Usage) Records(ctx context.Context, f UsageFilter, after string, limit int64) (records []UsageRecord, next string, err error) {
+	f, err = f.seenBy(CallerFrom(ctx))
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var records []UsageRecord
 	err = s.Store.View(ctx, func(tx Tx) (err error) {
-		records, err = tx.Usage().Records(ctx, f, after, limit)
+		records, next, err = tx.Usage().Records(ctx, f, after, limit)
 		return err
 	})
-	return records, err
+	return records, next, err
 }
 
 // Totals returns sums by the given groups.
@@ -172,7 +274,7 @@ func (s *Usage) Totals(ctx context.Context, f UsageFilter, by []UsageGroup) ([]U
 	}
 	var totals []UsageTotal
 	err = s.Store.View(ctx, func(tx Tx) (err error) {
-		totals, err = tx.Usage().Totals(ctx, f, by, s.Zone)
+		totals, err = tx.Usage().Totals(ctx, f, by)
 		return err
 	})
 	return totals, err

@@ -42,7 +42,7 @@ func TestWhoSeesWhichUsage(t *testing.T) {
 		"another workspace's deployment":      {home, berth.RoleAdmin, berth.UsageFilter{DeployedModel: "c"}, 0},
 	} {
 		ctx := h.as(c.workspace, c.role)
-		records, err := h.usage.Records(ctx, c.filter, "", 100)
+		records, _, err := h.usage.Records(ctx, c.filter, "", 100)
 		must(t, err)
 		totals, err := h.usage.Totals(ctx, c.filter, nil)
 		must(t, err)
@@ -54,8 +54,10 @@ func TestWhoSeesWhichUsage(t *testing.T) {
 			t.Errorf("%s: %d records, %d calls, %d tokens", name, len(records), calls, input)
 		}
 	}
-	page, err := h.usage.Records(h.admin(), berth.UsageFilter{}, "use_0", 1)
-	if err != nil || len(page) != 1 || page[0].ID != "use_1" {
-		t.Errorf("a page: %+v, %v", page, err)
+	first, next, err := h.usage.Records(h.admin(), berth.UsageFilter{}, "", 1)
+	must(t, err)
+	page, _, err := h.usage.Records(h.admin(), berth.UsageFilter{}, next, 1)
+	if err != nil || len(first) != 1 || first[0].ID != "use_0" || len(page) != 1 || page[0].ID != "use_1" {
+		t.Errorf("pages: %+v, %+v, %v", first, page, err)
 	}
 }

@@ -245,7 +245,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 	}
 	s := services{
 		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake, Zone: a.zone(), Reservations: a.reservations(), MaxPerWorkspace: int64(a.opt.Config.Limits.Deployments)},
-		usage:       &berth.Usage{Store: a.store, Zone: a.zone()},
+		usage:       &berth.Usage{Store: a.store},
 		inventory:   &berth.Inventory{Store: a.store},
 		prices:      &berth.Prices{Writer: writer},
 		books:       &berth.Books{Writer: writer},

@@ -137,7 +137,7 @@ func (h *house) die(t testing.TB, m *meter.Meter) {
 func (h *house) records(t testing.TB) (list []berth.UsageRecord) {
 	t.Helper()
 	must(t, h.store.View(t.Context(), func(tx berth.Tx) (err error) {
-		list, err = tx.Usage().Records(t.Context(), berth.UsageFilter{}, "", 1_000_000)
+		list, _, err = tx.Usage().Records(t.Context(), berth.UsageFilter{}, "", 1_000_000)
 		return err
 	}))
 	return list

@@ -122,7 +122,7 @@ func (d *desk) wire() {
 		Calibrations: &berth.Calibrations{
 			Writer: w, Engines: engines, SpecsOf: deployments.SpecsOf, Begin: func(string) {},
 		},
-		Usage:     &berth.Usage{Store: d.store, Zone: time.UTC},
+		Usage:     &berth.Usage{Store: d.store},
 		Inventory: &berth.Inventory{Store: d.store},
 		Prices:    &berth.Prices{Writer: w},
 		Books:     &berth.Books{Writer: w},

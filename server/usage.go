@@ -58,11 +58,11 @@ func (s *Server) usageRecords(ctx context.Context, r *http.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	records, err := s.Usage.Records(ctx, f, r.URL.Query().Get("cursor"), usagePage)
+	records, next, err := s.Usage.Records(ctx, f, r.URL.Query().Get("cursor"), usagePage)
 	if err != nil {
 		return nil, err
 	}
-	out := api.UsageRecords{Records: make([]api.UsageRecord, 0, len(records))}
+	out := api.UsageRecords{Records: make([]api.UsageRecord, 0, len(records)), Next: next}
 	for _, u := range records {
 		out.Records = append(out.Records, api.UsageRecord{
 			ID: u.ID, CallID: u.CallID, WorkspaceID: u.WorkspaceID, KeyID: u.KeyID, DeployedModel: u.DeployedModel,
@@ -71,9 +71,6 @@ func (s *Server) usageRecords(ctx context.Context, r *http.Request) (any, error)
 			InputTokens: u.InputTokens, CachedTokens: u.CachedTokens, OutputTokens: u.OutputTokens,
 			ThinkingTokens: u.ThinkingTokens, Billable: u.Billable, End: string(u.End), Source: string(u.Source),
 		})
-	}
-	if len(records) == usagePage {
-		out.Next = records[usagePage-1].ID
 	}
 	return out, nil
 }

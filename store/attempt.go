@@ -92,7 +92,7 @@ func (s *Store) once(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn fu
 	}
 	// Does nothing after the commit; also reached when fn panics.
 	defer func() { _ = t.Rollback() }()
-	ours := &tx{sql: t, dialect: s.dialect}
+	ours := &tx{sql: t, dialect: s.dialect, usage: usageTx{names: &s.names}}
 	if err := fn(ours); err != nil {
 		return ours.fault, err
 	}
@@ -102,7 +102,10 @@ func (s *Store) once(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn fu
 	if err := ours.tell(ctx); err != nil {
 		return ours.fault, err
 	}
-	return s.commit(ctx, ours)
+	if fault, err = s.commit(ctx, ours); fault == nil && err == nil {
+		ours.usage.committed()
+	}
+	return fault, err
 }
 
 // commit is like once for the end of a transaction.

@@ -8,12 +8,19 @@ import (
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/pgtest"
 )
 
 // mustFurnish opens a store with a workspace in it.
 func mustFurnish(b *testing.B) *store.Store {
 	b.Helper()
 	s := mustOpen(b, filepath.Join(b.TempDir(), "berth.db"))
+	furnish(b, s)
+	return s
+}
+
+func furnish(b *testing.B, s *store.Store) {
+	b.Helper()
 	b.Cleanup(func() { mustClose(b, s) })
 	mustTx(b, s, func(tx berth.Tx) error {
 		if err := tx.Accounts().InsertAccount(b.Context(), berth.Account{ID: "1"}); err != nil {
@@ -21,7 +28,6 @@ func mustFurnish(b *testing.B) *store.Store {
 		}
 		return tx.Accounts().InsertWorkspace(b.Context(), berth.Workspace{ID: "llm-1", AccountID: "1"})
 	})
-	return s
 }
 
 func numberedDeployment(n int) berth.Deployment {
@@ -69,19 +75,36 @@ func BenchmarkListPageOf50OutOf10000(b *testing.B) {
 	}
 }
 
-func BenchmarkInsertUsageBatchOf256(b *testing.B) {
-	const size = 256
-	s := mustFurnish(b)
+// Records as a busy server's: of 200 keys and 50 replicas, with ids as the server makes
+// them, in the fold's batches, sums included.
+func BenchmarkInsertUsage(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { insertUsage(b, mustOpen(b, filepath.Join(b.TempDir(), "berth.db"))) })
+	b.Run("postgres", func(b *testing.B) { insertUsage(b, mustConnect(b, pgtest.Database(b))) })
+}
+
+func insertUsage(b *testing.B, s *store.Store) {
+	const size, keys, replicas = 1024, 200, 50
+	furnish(b, s)
 	batch := make([]berth.UsageRecord, size)
-	for n := 0; b.Loop(); n++ {
+	start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	n := 0
+	for b.Loop() {
 		for i := range batch {
-			at := time.Unix(int64(n), int64(i)).UTC()
+			at := start.Add(time.Duration(n) * 250 * time.Microsecond)
+			key, replica := n*7919%keys, n*104729%replicas
 			batch[i] = berth.UsageRecord{
-				ID: fmt.Sprintf("use_%08d_%03d", n, i), WorkspaceID: "llm-1", KeyID: "key_1", DeployedModel: "model",
-				StartedAt: at, EndedAt: at, InputTokens: 1000, OutputTokens: 100, Source: berth.SourceEngine,
+				ID: fmt.Sprintf("use_%08x-%04x-7abc-8def-%012x", at.UnixMilli()>>16, at.UnixMilli()&0xffff, n), CallID: fmt.Sprintf("6a1f9f1e-0c3d-4d4e-9f3b-%012x", n),
+				WorkspaceID: "llm-1", KeyID: fmt.Sprintf("key_019aa3f0-1111-7abc-8def-%012x", key),
+				DeploymentID: fmt.Sprintf("dep_019aa3f0-2222-7abc-8def-%012x", key%20), DeployedModel: fmt.Sprintf("qwen3-8b-%08x", key%20),
+				ModelName: "qwen3-8b", Plan: berth.PlanLoRA, Class: berth.ClassShared,
+				ReplicaID: fmt.Sprintf("rep_019aa3f0-3333-7abc-8def-%012x", replica), Nonce: fmt.Sprintf("run_019aa3f0-4444-7abc-8def-%012x", replica),
+				StartedAt: at, FirstTokenAt: at.Add(20 * time.Millisecond), EndedAt: at.Add(time.Second),
+				InputTokens: int64(n % 40_000), CachedTokens: int64(n % 100), OutputTokens: int64(n % 1000), Billable: true,
+				End: berth.EndStop, HTTPStatus: 200, Source: berth.SourceEngine,
 			}
+			n++
 		}
 		mustTx(b, s, func(tx berth.Tx) error { return tx.Usage().Insert(b.Context(), batch) })
 	}
-	b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
 }

@@ -32,6 +32,7 @@ type Store struct {
 	// as those who wait for a connection of database/sql are not.
 	turn    chan struct{}
 	dialect *dialect
+	names   usageNames
 }
 
 var _ berth.Store = (*Store)(nil)
@@ -46,6 +47,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	if err := s.migrate(ctx, cmp.Or(c.Logger, slog.New(slog.DiscardHandler))); err != nil {
 		return nil, fmt.Errorf("open store: %w", errors.Join(err, s.Close()))
+	}
+	if err := s.moveUsage(ctx); err != nil {
+		return nil, fmt.Errorf("open store: move usage records: %w", errors.Join(err, s.Close()))
 	}
 	return s, nil
 }

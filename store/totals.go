@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,111 +11,226 @@ import (
 	berth "github.com/berthhq/berth"
 )
 
-// slot is the part of a day that SQL sums up before Go knows which day of the zone it
-// belongs to: every zone's midnight since 1972 is a multiple of it in UTC.
-const slot = 15 * time.Minute
+// maxTotals bounds the rows of one answer.
+const maxTotals = 100_000
 
 var groupColumns = map[berth.UsageGroup]string{
-	berth.GroupDeployedModel: "deployed_model",
-	berth.GroupModelName:     "model_name",
-	berth.GroupKey:           "key_id",
-	berth.GroupPlan:          "plan",
-	berth.GroupDay:           fmt.Sprintf("started_at / %d", slot.Nanoseconds()),
+	berth.GroupWorkspace:     "w.workspace_id",
+	berth.GroupDeployedModel: "s.deployed_model",
+	berth.GroupModelName:     "s.model_name",
+	berth.GroupKey:           "s.key_id",
+	berth.GroupPlan:          "s.plan",
+	berth.GroupClass:         "s.class",
+	berth.GroupHour:          "",
+	berth.GroupDay:           "",
+	berth.GroupMonth:         "",
 }
 
-const sums = `COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(cached_tokens), 0),
-	COALESCE(SUM(output_tokens), 0), COALESCE(SUM(thinking_tokens), 0)`
-
-// Totals returns no row when there is no record, even without groups.
-func (s usage) Totals(ctx context.Context, f berth.UsageFilter, by []berth.UsageGroup, zone *time.Location) ([]berth.UsageTotal, error) {
-	query, args, err := totalsQuery(f, by)
+// Totals returns no row when there is no record, even without groups. It adds up days as
+// far as the period has whole ones, hours of what is left, and records of the rest.
+func (s usage) Totals(ctx context.Context, f berth.UsageFilter, by []berth.UsageGroup) ([]berth.UsageTotal, error) {
+	if err := checkUsage(f, true); err != nil {
+		return nil, err
+	}
+	for _, g := range by {
+		if _, ok := groupColumns[g]; !ok {
+			return nil, berth.Errorf(berth.CodeInvalid, "Usage cannot be grouped by %q.", g)
+		}
+	}
+	spaces, err := s.spaces(ctx, f, 0)
 	if err != nil {
 		return nil, err
 	}
-	t := totals{by: by, zone: cmp.Or(zone, time.UTC), rows: map[string]*berth.UsageTotal{}}
-	if err := s.tx.each(ctx, t.add, query, args...); err != nil {
-		return nil, read("usage total", err)
+	zones := map[string]*time.Location{}
+	for _, p := range spaces {
+		zones[p.zone.String()] = p.zone
+	}
+	t := totals{by: by, rows: map[string]*totalRow{}}
+	for _, zone := range zones {
+		for _, p := range periods(f.From, f.To, zone, slices.Contains(by, berth.GroupHour)) {
+			if err := s.total(ctx, &t, f, zone, p); err != nil {
+				return nil, read("usage total", err)
+			}
+		}
 	}
 	return t.sorted(), nil
 }
 
-func totalsQuery(f berth.UsageFilter, by []berth.UsageGroup) (query string, args []any, err error) {
-	columns := make([]string, len(by))
-	for i, g := range by {
-		column, ok := groupColumns[g]
-		if !ok {
-			return "", nil, berth.Errorf(berth.CodeInvalid, "Usage cannot be grouped by %q.", g)
-		}
-		columns[i] = column
+func sumsOf(prefix string) string {
+	columns := make([]string, len(sumColumns))
+	for i, c := range sumColumns {
+		columns[i] = "CAST(SUM(" + prefix + c + ") AS BIGINT)"
 	}
-	w := usageWhere(f)
-	query = "SELECT " + strings.Join(append(slices.Clone(columns), sums), ", ") + " FROM usage " + w.where()
-	if len(by) > 0 {
-		query += " GROUP BY " + strings.Join(columns, ", ")
-	}
-	return query, w.args, nil
+	return strings.Join(columns, ", ")
 }
 
-// totals sums the slots of each day.
+var (
+	sumsOfSums = sumsOf("x.")
+	// sumsOfRecords are what [berth.UsageRecord.Sum] adds.
+	sumsOfRecords = `COUNT(*), CAST(SUM(u.input_tokens) AS BIGINT), CAST(SUM(u.cached_tokens) AS BIGINT),
+	CAST(SUM(u.output_tokens) AS BIGINT), CAST(SUM(u.thinking_tokens) AS BIGINT),
+	COUNT(CASE WHEN u.billable THEN 1 END), CAST(SUM(CASE WHEN u.billable THEN u.input_tokens ELSE 0 END) AS BIGINT),
+	CAST(SUM(CASE WHEN u.billable THEN u.cached_tokens ELSE 0 END) AS BIGINT),
+	CAST(SUM(CASE WHEN u.billable THEN u.output_tokens ELSE 0 END) AS BIGINT),
+	CAST(SUM(CASE WHEN u.billable THEN u.thinking_tokens ELSE 0 END) AS BIGINT),
+	COUNT(CASE WHEN u.source = ? THEN 1 END), COUNT(CASE WHEN u.source = ? THEN 1 END)`
+)
+
+// total adds one period of the workspaces of a zone.
+func (s usage) total(ctx context.Context, t *totals, f berth.UsageFilter, zone *time.Location, p period) error {
+	var columns []string
+	for _, g := range t.by {
+		if c := groupColumns[g]; c != "" {
+			columns = append(columns, c)
+		}
+	}
+	moment := t.moment(p)
+	if moment != "" {
+		columns = append(columns, moment)
+	}
+	groups := strings.Join(columns, ", ")
+	var w filter
+	query := "SELECT "
+	if groups != "" {
+		query += groups + ", "
+	}
+	switch p.of {
+	case inDays:
+		query += sumsOfSums + " FROM usage_spaces w JOIN usage_subjects s ON s.space = w.id JOIN usage_days x ON x.subject = s.id "
+		w.equals("w.workspace_id", f.WorkspaceID)
+		if p.fromDay != "" {
+			w.add("x.day >= ?", p.fromDay)
+		}
+		if p.toDay != "" {
+			w.add("x.day < ?", p.toDay)
+		}
+	case inHours:
+		query += sumsOfSums + " FROM usage_spaces w JOIN usage_subjects s ON s.space = w.id JOIN usage_hours x ON x.subject = s.id "
+		w.equals("w.workspace_id", f.WorkspaceID)
+		p.within(&w, "x.hour")
+	case inRecords:
+		query += sumsOfRecords + " FROM usage_spaces w JOIN usage u ON u.space = w.id JOIN usage_origins o ON o.id = u.origin JOIN usage_subjects s ON s.id = o.subject "
+		w.args = append(w.args, slices.Index(sources, berth.SourceUnknown), slices.Index(sources, berth.SourceCounted))
+		w.equals("w.workspace_id", f.WorkspaceID)
+		p.within(&w, "u.started_at")
+	}
+	w.add("w.zone = ?", zone.String())
+	which := subjectsWhere(f)
+	w.conditions, w.args = append(w.conditions, which.conditions...), append(w.args, which.args...)
+	query += w.where()
+	if groups != "" {
+		query += " GROUP BY " + groups
+	} else {
+		query += " HAVING COUNT(*) > 0"
+	}
+	return s.tx.each(ctx, func(rows *sql.Rows) error { return t.add(rows, p, zone, moment != "") }, query, w.args...)
+}
+
+// totals adds rows up that come from several periods and tables.
 type totals struct {
 	by   []berth.UsageGroup
-	zone *time.Location
-	rows map[string]*berth.UsageTotal // by the values of the groups
+	rows map[string]*totalRow // by the values of the groups
 }
 
-func (t *totals) add(rows *sql.Rows) error {
-	var slots int64
-	var r berth.UsageTotal
+type totalRow struct {
+	berth.UsageTotal
+	hour time.Time
+}
+
+// moment is the column that says to which hour, day or month a row of a period belongs;
+// "": all of them belong to the same, or nobody asks.
+func (t *totals) moment(p period) string {
+	switch {
+	case p.of == inHours && slices.Contains(t.by, berth.GroupHour):
+		return "x.hour"
+	case p.of == inDays && slices.Contains(t.by, berth.GroupDay):
+		return "x.day"
+	case p.of == inDays && slices.Contains(t.by, berth.GroupMonth):
+		return "substr(x.day, 1, 7)"
+	}
+	return ""
+}
+
+func (t *totals) add(rows *sql.Rows, p period, zone *time.Location, timed bool) error {
+	var r totalRow
 	values := make([]string, len(t.by))
-	fields := make([]any, len(t.by), len(t.by)+5)
+	fields := make([]any, 0, len(t.by)+1+len(sumColumns))
 	for i, g := range t.by {
-		fields[i] = &values[i]
-		if g == berth.GroupDay {
-			fields[i] = &slots
+		if groupColumns[g] != "" {
+			fields = append(fields, &values[i])
 		}
 	}
-	fields = append(fields, &r.Calls, &r.InputTokens, &r.CachedTokens, &r.OutputTokens, &r.ThinkingTokens)
-	if err := rows.Scan(fields...); err != nil || r.Calls == 0 {
+	var hour int64
+	var day string
+	switch {
+	case timed && p.of == inHours:
+		fields = append(fields, &hour)
+	case timed:
+		fields = append(fields, &day)
+	}
+	if err := rows.Scan(append(fields, sumFields(&r.UsageSum)...)...); err != nil {
 		return err
 	}
+	switch {
+	case timed && p.of == inHours:
+		r.hour = fromNanos(hour)
+	case !p.from.IsZero():
+		r.hour, _ = berth.HourOf(p.from, zone)
+	}
+	if p.of != inDays {
+		day = berth.DayOf(r.hour, zone).Name
+	}
 	for i, g := range t.by {
-		if g == berth.GroupDay {
-			values[i] = time.Unix(0, slots*slot.Nanoseconds()).In(t.zone).Format(time.DateOnly)
+		switch g {
+		case berth.GroupHour:
+			values[i] = r.hour.In(zone).Format(time.RFC3339)
+		case berth.GroupDay:
+			values[i] = day
+		case berth.GroupMonth:
+			values[i] = day[:len("2006-01")]
 		}
 	}
-	t.merge(values, r)
+	return t.merge(values, r)
+}
+
+func (t *totals) merge(values []string, r totalRow) error {
+	key := strings.Join(values, "\x00")
+	row, ok := t.rows[key]
+	if !ok {
+		if len(t.rows) == maxTotals {
+			return berth.Errorf(berth.CodeInvalid, "The answer would have more than %d rows; ask for a shorter period or fewer groups.", maxTotals)
+		}
+		row = &totalRow{hour: r.hour}
+		row.Group = make(map[berth.UsageGroup]string, len(t.by))
+		for i, g := range t.by {
+			row.Group[g] = values[i]
+		}
+		t.rows[key] = row
+	}
+	row.UsageSum.Add(r.UsageSum)
 	return nil
 }
 
-func (t *totals) merge(values []string, r berth.UsageTotal) {
-	key := strings.Join(values, "\x00")
-	sum, ok := t.rows[key]
-	if !ok {
-		sum = &berth.UsageTotal{Group: make(map[berth.UsageGroup]string, len(t.by))}
-		for i, g := range t.by {
-			sum.Group[g] = values[i]
-		}
-		t.rows[key] = sum
-	}
-	sum.Calls += r.Calls
-	sum.InputTokens += r.InputTokens
-	sum.CachedTokens += r.CachedTokens
-	sum.OutputTokens += r.OutputTokens
-	sum.ThinkingTokens += r.ThinkingTokens
-}
-
 func (t *totals) sorted() []berth.UsageTotal {
-	list := make([]berth.UsageTotal, 0, len(t.rows))
+	rows := make([]*totalRow, 0, len(t.rows))
 	for _, r := range t.rows {
-		list = append(list, *r)
+		rows = append(rows, r)
 	}
-	slices.SortFunc(list, func(a, b berth.UsageTotal) int {
+	slices.SortFunc(rows, func(a, b *totalRow) int {
 		for _, g := range t.by {
-			if c := cmp.Compare(a.Group[g], b.Group[g]); c != 0 {
+			c := cmp.Compare(a.Group[g], b.Group[g])
+			if g == berth.GroupHour { // offsets of clocks that go back are not in order
+				c = cmp.Or(a.hour.Compare(b.hour), c)
+			}
+			if c != 0 {
 				return c
 			}
 		}
 		return 0
 	})
+	list := make([]berth.UsageTotal, len(rows))
+	for i, r := range rows {
+		list[i] = r.UsageTotal
+	}
 	return list
 }

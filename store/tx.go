@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	berth "github.com/berthhq/berth"
 )
@@ -17,6 +18,7 @@ type tx struct {
 	fault   error
 	version int64              // routing version; 0: none yet
 	changes map[berth.Ref]bool // written so far
+	usage   usageTx
 }
 
 func (t *tx) Accounts() berth.AccountStore         { return accounts{t} }
@@ -97,6 +99,59 @@ func (t *tx) execEach(ctx context.Context, query string, n int, args func(i int)
 		}
 	}
 	return nil
+}
+
+// manyRows is how many rows one statement inserts at most, and manyArgs how many values.
+const (
+	manyRows = 64
+	manyArgs = 2048
+)
+
+// insertMany inserts n rows of the given number of columns, many with one statement: head,
+// their values, tail. args appends the values of each i. It returns the number of rows that
+// were written.
+func (t *tx) insertMany(ctx context.Context, head, tail string, columns, n int, args func(dst []any, i int) []any) (int64, error) {
+	most := min(manyRows, manyArgs/columns)
+	statement := func(rows int) string {
+		values := "(" + strings.Repeat("?, ", columns-1) + "?)"
+		return t.dialect.query(head + strings.Repeat(values+", ", rows-1) + values + tail)
+	}
+	var full *sql.Stmt // for several full statements
+	if n >= 2*most {
+		var err error
+		if full, err = t.sql.PrepareContext(ctx, statement(most)); err != nil {
+			return 0, t.note(err)
+		}
+		defer func() { _ = full.Close() }() // the transaction closes it, too
+	}
+	written := int64(0)
+	list := make([]any, 0, min(n, most)*columns)
+	for from := 0; from < n; from += most {
+		rows := min(most, n-from)
+		list = list[:0]
+		for i := range rows {
+			list = args(list, from+i)
+		}
+		if err := t.dialect.args(list); err != nil {
+			return written, err
+		}
+		var result sql.Result
+		var err error
+		if full != nil && rows == most {
+			result, err = full.ExecContext(ctx, list...)
+		} else {
+			result, err = t.sql.ExecContext(ctx, statement(rows), list...)
+		}
+		if err != nil {
+			return written, t.note(err)
+		}
+		changed, err := result.RowsAffected()
+		if err != nil {
+			return written, err
+		}
+		written += changed
+	}
+	return written, nil
 }
 
 // each runs fn for every row of a query.

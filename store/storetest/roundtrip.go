@@ -235,12 +235,14 @@ var roundTrips = []promise{
 		},
 	}.check},
 	{"a usage record keeps every field", trip[berth.UsageRecord]{
-		place: func(r *berth.UsageRecord) { r.ID = "use_new" },
+		place: func(r *berth.UsageRecord) {
+			r.ID, r.End, r.Source = "use_new", berth.EndClientGone, berth.SourceCounted
+		},
 		insert: func(ctx context.Context, tx berth.Tx, r berth.UsageRecord) error {
 			return tx.Usage().Insert(ctx, []berth.UsageRecord{r})
 		},
 		read: func(ctx context.Context, tx berth.Tx) (berth.UsageRecord, error) {
-			list, err := tx.Usage().Records(ctx, berth.UsageFilter{}, "", 1)
+			list, _, err := tx.Usage().Records(ctx, berth.UsageFilter{}, "", 1)
 			return pick(list, err, func(berth.UsageRecord) bool { return true })
 		},
 	}.check},
