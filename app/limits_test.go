@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/gateway"
 )
@@ -61,4 +63,58 @@ func TestALimitRecoversWithinAMinute(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The wait of a refused call is exact, also while what calls used beyond their reservations
+// is paid: it passes then, if nothing else comes, and not before.
+//
+// conformance 144
+func TestTheWaitOfARefusedCallIsTrue(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		limits := berth.Limits{Requests: 20, Tokens: rapid.Int64Range(50, 200).Draw(t, "limit")}
+		begun := time.Now()
+		now := begun
+		type done struct {
+			at   time.Time
+			used int64
+		}
+		var history []done // of calls that passed: when, and what they used
+		replay := func() func(time.Time) *gateway.Refusal {
+			l := (&lastMinute{}).newLimiter("dep_1")
+			l.(*limiter).begun = begun
+			ask := func(at time.Time, used int64) *gateway.Refusal {
+				var s gateway.Standing
+				r, refusal := l.Reserve(at, limits, gateway.Tokens{Requests: 1, Output: 30, Content: 30}, &s)
+				if refusal == nil {
+					r.Settle(at, gateway.Tokens{Requests: 1, Output: used, Content: used})
+				}
+				return refusal
+			}
+			for _, d := range history {
+				if refusal := ask(d.at, d.used); refusal != nil {
+					t.Fatalf("passed before, refused now: %+v", refusal)
+				}
+			}
+			return func(at time.Time) *gateway.Refusal { return ask(at, 30) }
+		}
+		for range rapid.IntRange(1, 20).Draw(t, "calls") {
+			now = now.Add(time.Duration(rapid.Int64Range(0, 20_000).Draw(t, "ms")) * time.Millisecond)
+			try := replay()
+			refusal := try(now)
+			if refusal == nil {
+				history = append(history, done{now, rapid.Int64Range(0, 600).Draw(t, "used")})
+				continue
+			}
+			try = replay()
+			if early := try(now.Add(refusal.RetryAfter - time.Millisecond)); early == nil {
+				t.Fatalf("told to wait %s, and it passes before", refusal.RetryAfter)
+			}
+			try = replay()
+			if again := try(now.Add(refusal.RetryAfter)); again != nil {
+				t.Fatalf("after %s it is refused for %s more", refusal.RetryAfter, again.RetryAfter)
+			}
+			now = now.Add(refusal.RetryAfter) // debts are paid while time passes
+		}
+	})
 }

@@ -246,7 +246,13 @@ func classOf(p berth.Plan) berth.Class {
 	return berth.ClassDedicated
 }
 
-// refused tells the caller what is exceeded, by how much, and when to come again.
+// longestRetry is the longest wait that a client is told to make by itself (api.md 2.5):
+// some sleep for whatever they are told.
+const longestRetry = time.Minute
+
+// refused tells the caller what is exceeded, by how much, and when to come again. What was
+// used beyond reservations may take longer to be paid than a client should wait by itself:
+// then it is told not to, and how long it takes.
 func refused(r *Refusal) *failure {
 	if r.RetryAfter <= 0 {
 		return invalid("The call asks for %d %s; the limit of this deployment is %d per minute (%d used or reserved now), so it can never pass. Ask for less, or raise the limit.",
@@ -256,8 +262,14 @@ func refused(r *Refusal) *failure {
 	if r.Dimension == DimensionRequests {
 		row = problemRate
 	}
-	return fail(row).after(r.RetryAfter).say("%s The limit is %d %s per minute; %d are used or reserved, this call asks for %d.",
-		row.message, r.Limit, r.Dimension, r.Used, r.Asked)
+	const sentence = "%s The limit is %d %s per minute; %d are used or reserved, this call asks for %d."
+	f := fail(row).say(sentence, row.message, r.Limit, r.Dimension, r.Used, r.Asked)
+	if r.RetryAfter <= longestRetry {
+		return f.after(r.RetryAfter)
+	}
+	seconds := (r.RetryAfter + time.Second - 1).Truncate(time.Second)
+	return f.finally().say(sentence+" It passes in %s, if nothing else comes: calls that declared nothing used more than they held. Send max_tokens.",
+		row.message, r.Limit, r.Dimension, r.Used, r.Asked, seconds)
 }
 
 // header tells clients how far the limits are used, in the words that OpenAI's

@@ -44,9 +44,18 @@ func TestLimits(t *testing.T) {
 			record: ended(berth.EndRefused, 429, tokens(0, 0, 0), source(berth.SourceUnknown, false)),
 		},
 		"too many tokens": {
-			plan: plan{limiter: refuse("tokens", time.Hour), route: requestsPerMinute}, path: chatPath, body: chat("x", `"stream":true`),
-			status: 429, unasked: true, header: map[string]string{"Retry-After": "60"},
+			plan: plan{limiter: refuse("tokens", time.Minute), route: requestsPerMinute}, path: chatPath, body: chat("x", `"stream":true`),
+			status: 429, unasked: true, header: map[string]string{"Retry-After": "60", "X-Should-Retry": ""},
 			want:   map[string]any{"error.code": "insufficient_quota", "error.type": "insufficient_quota"},
+			record: ended(berth.EndRefused, 429),
+		},
+		"too many tokens for a long time": {
+			plan: plan{limiter: refuse("tokens", time.Hour+time.Millisecond), route: requestsPerMinute}, path: nativePath, body: generation("x"),
+			status: 429, unasked: true, header: map[string]string{"Retry-After": "", "Retry-After-Ms": "", "X-Should-Retry": "false"},
+			want: map[string]any{
+				"code":    "Throttling.AllocationQuota",
+				"message": "Allocated quota exceeded, please increase your quota limit. The limit is 10 tokens per minute; 9 are used or reserved, this call asks for 2. It passes in 1h0m1s, if nothing else comes: calls that declared nothing used more than they held. Send max_tokens.",
+			},
 			record: ended(berth.EndRefused, 429),
 		},
 		"more than the limit in one call": {
@@ -344,4 +353,32 @@ func TestUnknownErrorsAreInternal(t *testing.T) {
 			t.Errorf("%v: %s", err, body)
 		}
 	}
+}
+
+// What the header says is true to the second, whatever the wait; where it may not say it,
+// it says nothing and the sentence does.
+func TestAnyWaitIsToldTruly(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		wait := time.Duration(rapid.OneOf(rapid.Int64Range(1, 70_000), rapid.Int64Range(60_000, 1<<40)).Draw(t, "ms")) * time.Millisecond
+		f := refused(&Refusal{Dimension: "tokens", Limit: 10, Used: 20, Asked: 5, RetryAfter: wait})
+		h := http.Header{}
+		f.header(h)
+		if wait > time.Minute {
+			told := f.sentence[strings.LastIndex(f.sentence, "passes in ")+len("passes in "):]
+			told, _, _ = strings.Cut(told, ",")
+			if d, err := time.ParseDuration(told); err != nil || d < wait || d >= wait+time.Second || h.Get("Retry-After")+h.Get("Retry-After-Ms") != "" || h.Get("X-Should-Retry") != "false" {
+				t.Fatalf("%s: %v, %q", wait, h, f.sentence)
+			}
+			return
+		}
+		seconds, err := strconv.Atoi(h.Get("Retry-After"))
+		ms, errMS := strconv.Atoi(h.Get("Retry-After-Ms"))
+		if err != nil || errMS != nil || seconds < 1 || seconds > 60 || h.Get("X-Should-Retry") != "" {
+			t.Fatalf("%s: %v", wait, h)
+		}
+		if least := max(wait, time.Second); time.Duration(ms)*time.Millisecond != least || time.Duration(seconds)*time.Second-least >= time.Second || time.Duration(seconds)*time.Second < least {
+			t.Fatalf("%s: told %d s and %d ms", wait, seconds, ms)
+		}
+	})
 }
