@@ -92,6 +92,15 @@ var tongues = map[string]tongue{
 		},
 		hear: hearResponse, overhear: overhearResponse,
 	},
+	// What the model's template makes of the question, without thinking.
+	"completions": {
+		path: "/compatible-mode/v1/completions",
+		body: func(model, question string, stream, _ bool) string {
+			prompt := "<|im_start|>user\n" + question + "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+			return fmt.Sprintf(`{"model":%q,"prompt":%q,"max_tokens":40,"temperature":0,"stream":%t,"stream_options":{"include_usage":true}}`, model, prompt, stream)
+		},
+		hear: hearCompletion, overhear: hearCompletion, mute: true,
+	},
 	"Anthropic": {
 		path: "/apps/anthropic/v1/messages",
 		body: func(model, question string, stream, thinking bool) string {
@@ -122,6 +131,30 @@ func hearOpenAI(t testing.TB, data string, s *speech) {
 	for _, c := range said.Choices {
 		s.content += c.Message.Content + c.Delta.Content
 		s.reasoning += c.Message.ReasoningContent + c.Delta.ReasoningContent
+		s.end += c.FinishReason
+	}
+	s.input, s.output = max(s.input, said.Usage.Prompt), max(s.output, said.Usage.Output)
+}
+
+func hearCompletion(t testing.TB, data string, s *speech) {
+	t.Helper()
+	var said struct {
+		Object  string
+		Choices []struct {
+			Text         string
+			FinishReason string `json:"finish_reason"`
+		}
+		Usage struct {
+			Prompt int64 `json:"prompt_tokens"`
+			Output int64 `json:"completion_tokens"`
+		}
+	}
+	must(t, json.Unmarshal([]byte(data), &said))
+	if said.Object != "text_completion" {
+		t.Errorf("an object %q: %s", said.Object, data)
+	}
+	for _, c := range said.Choices {
+		s.content += c.Text
 		s.end += c.FinishReason
 	}
 	s.input, s.output = max(s.input, said.Usage.Prompt), max(s.output, said.Usage.Output)
@@ -302,12 +335,13 @@ func answersAlike(t *testing.T, b *berth, engine traits, base, adapter string) {
 			}
 		}
 	}
-	chat := func(more string) (answer, map[string]any) {
-		got := b.send(t, "POST", "/v1/chat/completions", `{"model":"`+base+`","messages":[{"role":"user","content":"37+85"}],"temperature":0,`+more+`}`)
+	asks := func(question, more string) (answer, map[string]any) {
+		got := b.send(t, "POST", "/v1/chat/completions", `{"model":"`+base+`","messages":[{"role":"user","content":"`+question+`"}],"temperature":0,`+more+`}`)
 		var body map[string]any
 		must(t, json.Unmarshal([]byte(got.body), &body))
 		return got, body
 	}
+	chat := func(more string) (answer, map[string]any) { return asks("37+85", more) }
 	t.Run("several answers", func(t *testing.T) {
 		_, whole := chat(`"n":2`)
 		choices := whole["choices"].([]any)
@@ -337,6 +371,16 @@ func answersAlike(t *testing.T, b *berth, engine traits, base, adapter string) {
 		if dig(whole, "choices", 0, "message", "content") != `"blue cat"` {
 			t.Errorf("got %v", whole)
 		}
+	})
+	t.Run("JSON of any form", func(t *testing.T) {
+		// The model speaks no JSON by itself: its answer begins as an object because the engine
+		// holds it to one, and is a whole one if it came to an end.
+		_, whole := asks("37+85 in json", `"response_format":{"type":"json_object"},"max_tokens":40`)
+		isObject(t, dig(whole, "choices", 0, "message", "content"), dig(whole, "choices", 0, "finish_reason") == "stop")
+		got := b.send(t, "POST", "/v1/responses", `{"model":"`+base+`","input":"37+85 in json","text":{"format":{"type":"json_object"}},"max_output_tokens":40,"temperature":0}`)
+		var body map[string]any
+		must(t, json.Unmarshal([]byte(got.body), &body))
+		isObject(t, dig(body, "output", 0, "content", 0, "text"), dig(body, "status") == "completed")
 	})
 	t.Run("a seed", func(t *testing.T) {
 		_, first := chat(`"temperature":1.9,"seed":7,"max_tokens":8`)
@@ -386,6 +430,16 @@ func answersAlike(t *testing.T, b *berth, engine traits, base, adapter string) {
 	})
 	t.Run("what others asked is not in the cache", func(t *testing.T) { cachesApart(t, b, base) })
 	t.Run("a stream that its caller leaves", func(t *testing.T) { leavesAStream(t, b, base) })
+}
+
+// isObject: text begins a JSON object, and is one if it is whole.
+func isObject(t *testing.T, text any, whole bool) {
+	t.Helper()
+	said, _ := text.(string)
+	var object map[string]any
+	if !strings.HasPrefix(strings.TrimSpace(said), "{") || whole && json.Unmarshal([]byte(said), &object) != nil {
+		t.Errorf("got %q, whole %t", said, whole)
+	}
 }
 
 // dig returns what stands in parsed JSON below names and numbers, nil when nothing does.
