@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"errors"
 	"net/http"
 
 	berth "github.com/berthhq/berth"
@@ -18,20 +17,8 @@ func (tokenizer) parse(body value, h http.Header, route *berth.Route) (request, 
 	return r, err
 }
 
-// tokenize answers the native tokenizer. There is no usage record, and limits have
-// nothing to do with it.
-func (g *Gateway) tokenize(w http.ResponseWriter, r *http.Request) {
-	c := &call{id: requestID(r.Header), dialect: tokenizer{}, started: g.now()}
-	out := newAnswer(w, r, c.id, g.bounds.StreamIdle)
-	defer out.close()
-	tokens, err := g.countPrompt(r.Context(), c, r)
-	if err != nil {
-		if errors.Is(err, errPanic) {
-			g.logger.Error("count panicked", "request_id", c.id, "cause", failureOf(err).cause)
-		}
-		out.fail(c.dialect, failureOf(err))
-		return
-	}
-	body := appendFigure(nil, `{"output":{},"usage":{"input_tokens":`, tokens)
-	_ = out.whole(http.StatusOK, append(append(append(body, `},"request_id":"`...), c.id...), `"}`...)) // an error means the client has gone
+// tokenized is the native tokenizer's answer.
+func tokenized(dst []byte, tokens int64, id string) []byte {
+	dst = appendFigure(dst, `{"output":{},"usage":{"input_tokens":`, tokens)
+	return append(append(append(dst, `},"request_id":"`...), id...), `"}`...)
 }
