@@ -24,13 +24,17 @@ func (a *App) frontServer() *front.Server {
 				return false
 			}
 		},
-		Other: a.httpServer(), Idle: idlePatience, Logger: a.opt.Logger,
+		Other: a.httpServer(), Idle: idlePatience, First: headerPatience, Logger: a.opt.Logger,
 		Body: func(length int64) time.Duration { return bodyTime(length, bodyPatience) },
 	})
 }
 
-// idlePatience is how long a connection may be without a request.
-const idlePatience = 2 * time.Minute
+// idlePatience is how long a connection may be without a request, headerPatience how long
+// one takes to come, the first one of a connection from its beginning on.
+const (
+	idlePatience   = 2 * time.Minute
+	headerPatience = 10 * time.Second
+)
 
 // httpServer serves the gateway's paths and the control plane's.
 func (a *App) httpServer() *http.Server {
@@ -40,7 +44,7 @@ func (a *App) httpServer() *http.Server {
 	mux.Handle("/", control)
 	return &http.Server{
 		Handler:           cleanPaths(inTime(a.onceLooked(mux, control), a.opt.Config.Limits.Body, bodyPatience)),
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: headerPatience,
 		IdleTimeout:       idlePatience,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(a.opt.Logger.Handler(), slog.LevelDebug),

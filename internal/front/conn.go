@@ -46,6 +46,7 @@ type conn struct {
 	net    net.Conn
 	state  atomic.Int32
 	bound  time.Time // the read deadline that is set
+	known  bool      // something came already
 
 	buf        []byte // what came and is not used yet is buf[start:end]
 	start, end int
@@ -112,7 +113,10 @@ func (c *conn) serve() (over bool) {
 // wait reads the first bytes of a request.
 func (c *conn) wait() bool {
 	now := time.Now()
-	if rest := c.bound.Sub(now); rest < c.server.opt.Idle*3/4 || rest > c.server.opt.Idle {
+	if !c.known {
+		c.known = true
+		c.limit(now.Add(c.server.opt.First))
+	} else if rest := c.bound.Sub(now); rest < c.server.opt.Idle*3/4 || rest > c.server.opt.Idle {
 		c.limit(now.Add(c.server.opt.Idle))
 	}
 	if len(c.buf) < bufferBytes {

@@ -55,7 +55,7 @@ func open(t *testing.T, handler http.HandlerFunc, change ...func(*Options)) *hou
 			w.WriteHeader(299)
 			fmt.Fprintf(w, "%s %s %s", r.Method, r.URL, text)
 		}), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)},
-		Idle: time.Minute, Body: func(int64) time.Duration { return patience },
+		Idle: time.Minute, First: patience, Body: func(int64) time.Duration { return patience },
 		Logger: slog.New(slog.NewTextHandler(h.logged, nil)),
 	}
 	for _, f := range change {
@@ -379,6 +379,16 @@ func TestABodyCutShort(t *testing.T) {
 	must(t, c.Close())
 	if err := <-failed; !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
+	}
+}
+
+// A connection that never says anything is not kept as long as one between two requests.
+func TestASilentConnectionEnds(t *testing.T) {
+	t.Parallel()
+	c := open(t, echo, func(o *Options) { o.First = 20 * time.Millisecond }).dial()
+	must(t, c.SetReadDeadline(time.Now().Add(patience)))
+	if n, err := c.in.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("read %d, %v", n, err)
 	}
 }
 

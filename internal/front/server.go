@@ -24,6 +24,8 @@ type Options struct {
 	// Idle is how long a connection may be without a request; it ends after three quarters
 	// of it at the earliest.
 	Idle time.Duration
+	// First is how long a new connection may be without the first byte of one.
+	First time.Duration
 	// Body is how long a body of so many bytes may take.
 	Body   func(length int64) time.Duration
 	Logger *slog.Logger
