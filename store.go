@@ -112,8 +112,9 @@ type NodeStore interface {
 	HoldOf(ctx context.Context, id string) (Hold, error)
 	// HeldGPUs returns the ids of the accelerators that are taken, by node.
 	HeldGPUs(ctx context.Context) (map[string][]string, error)
-	// Holders sums the holds by who has them, as a workspace may see it: every pool and
-	// its own deployments by name, all others as one [Holder] without a name.
+	// Holders sums the holds by who has them, as a workspace may see it: its own deployments
+	// and the pools and calibrations of models that it sees by name, all others as one
+	// [Holder] without a name.
 	Holders(ctx context.Context, workspaceID string) ([]Holder, error)
 	// HeldBy sums what the deployments of a workspace hold; pools do not count.
 	HeldBy(ctx context.Context, workspaceID string) (Resources, error)

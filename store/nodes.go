@@ -121,10 +121,14 @@ func (s nodes) HeldGPUs(ctx context.Context) (map[string][]string, error) {
 	return held, err
 }
 
-const holdersSQL = `SELECT COALESCE(p.model_name, ''), COALESCE(d.deployed_model, ''), COALESCE(c.model_name, ''),
+// holdersSQL names the pools and calibrations of models that the workspace may see, and its
+// own deployments.
+const holdersSQL = `SELECT COALESCE(pm.name, ''), COALESCE(d.deployed_model, ''), COALESCE(cm.name, ''),
 	SUM(h.threads), SUM(h.memory_bytes), SUM(h.accelerators)
 	FROM holds h LEFT JOIN pools p ON p.id = h.pool_id LEFT JOIN deployments d ON d.id = h.deployment_id AND d.workspace_id = ?
 	LEFT JOIN calibrations c ON c.id = h.calibration_id
+	LEFT JOIN models pm ON pm.name = p.model_name AND (pm.workspace_id IS NULL OR pm.workspace_id = ?)
+	LEFT JOIN models cm ON cm.name = c.model_name AND (cm.workspace_id IS NULL OR cm.workspace_id = ?)
 	GROUP BY 1, 2, 3`
 
 func (s nodes) Holders(ctx context.Context, workspaceID string) ([]berth.Holder, error) {
@@ -134,7 +138,7 @@ func (s nodes) Holders(ctx context.Context, workspaceID string) ([]berth.Holder,
 		err := rows.Scan(&h.PoolModel, &h.DeployedModel, &h.CalibratedModel, &h.Held.Threads, &h.Held.MemoryBytes, &h.Held.Accelerators)
 		list = append(list, h)
 		return err
-	}, holdersSQL, workspaceID)
+	}, holdersSQL, workspaceID, workspaceID, workspaceID)
 	return list, read(holdTable.noun, err)
 }
 

@@ -79,6 +79,7 @@ var capacity = []promise{
 			pool, perr := tx.Pools().Get(ctx, poolID)
 			pool.ModelName = "shared"
 			holds = append(holds, berth.Hold{ID: "f", NodeID: nodeID, CalibrationID: calibrationID, Held: berth.Resources{Threads: 32}})
+			err = first(err, tx.Models().Insert(ctx, berth.Model{Name: "shared"}), tx.Models().Insert(ctx, berth.Model{Name: "measured", WorkspaceID: workspaceID}))
 			return first(err, perr, tx.Pools().Update(ctx, pool), tx.Nodes().Hold(ctx, map[string]int64{nodeID: nodeVersion}, holds))
 		})
 		gpus := view(s, func(tx berth.Tx) (map[string][]string, error) { return tx.Nodes().HeldGPUs(ctx) })
@@ -91,6 +92,14 @@ var capacity = []promise{
 			{PoolModel: "shared", Held: berth.Resources{Threads: 16, MemoryBytes: 10}},
 			{CalibratedModel: "measured", Held: berth.Resources{Threads: 32}},
 		})
+		// Another workspace sees the catalogue's models only.
+		others := view(s, func(tx berth.Tx) ([]berth.Holder, error) { return tx.Nodes().Holders(ctx, otherSpaceID) })
+		for _, h := range others {
+			if h.CalibratedModel != "" {
+				s.Errorf("another workspace is told of %+v", h)
+			}
+		}
+		s.same("holders with a name there", len(others), 4)
 		s.write(func(tx berth.Tx) error { return tx.Nodes().Release(ctx, calibrationID) })
 		left := view(s, func(tx berth.Tx) ([]berth.Node, error) { return tx.Nodes().List(ctx) })
 		s.same("held without the calibration", left[0].Held.Threads, int64(31))
