@@ -34,6 +34,7 @@ type Tx interface {
 	Events() EventStore
 	Receipts() ReceiptStore
 	Usage() UsageStore
+	Reconciliations() ReconciliationStore
 	Prices() PriceStore
 	Runs() RunStore
 	Lines() LineStore
@@ -268,6 +269,24 @@ type UsageStore interface {
 	// to), in order of hour, replica and nonce. Calls that
 	// reached no replica are left out.
 	EngineHours(ctx context.Context, from, to time.Time) ([]EngineHour, error)
+}
+
+// ReconciliationStore keeps what engines' counters showed beside what was recorded.
+type ReconciliationStore interface {
+	// Accounts returns the open accounts.
+	Accounts(ctx context.Context) ([]EngineAccount, error)
+	// PutAccount inserts or replaces the account of a replica and nonce.
+	PutAccount(ctx context.Context, a EngineAccount) error
+	// CloseAccount deletes an account; one that is not there is no error.
+	CloseAccount(ctx context.Context, replicaID, nonce string) error
+	// Row returns the row of a start of an engine and an hour; without figures when there is
+	// none.
+	Row(ctx context.Context, replicaID, nonce string, hour time.Time) (Reconciliation, error)
+	// PutRow inserts or replaces a row.
+	PutRow(ctx context.Context, r Reconciliation) error
+	// Rows returns one page, the latest hour first, within an hour by replica and nonce,
+	// behind a place (nil: from the first); a limit of 0 is no bound.
+	Rows(ctx context.Context, f ReconciliationFilter, after *ReconciliationPlace, limit int64) ([]Reconciliation, error)
 }
 
 // UploadStore keeps uploads that no model was made of yet.

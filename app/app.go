@@ -21,6 +21,7 @@ import (
 	"github.com/berthhq/berth/engine"
 	"github.com/berthhq/berth/engine/keeper"
 	"github.com/berthhq/berth/engine/process"
+	"github.com/berthhq/berth/engine/scrape"
 	"github.com/berthhq/berth/gateway"
 	"github.com/berthhq/berth/imports"
 	"github.com/berthhq/berth/journal"
@@ -51,7 +52,7 @@ type App struct {
 	opt      Options
 	dir      *dataDir
 	store    berth.Store
-	runner   engine.Runner
+	runner   *scrape.Runner // reads the counters of its engines
 	gateway  *gateway.Gateway
 	meter    *meter.Meter
 	loop     *reconcile.Loop
@@ -82,7 +83,8 @@ type services struct {
 	books       *berth.Books
 	backups     *berth.Backups
 
-	calibrations *berth.Calibrations
+	calibrations    *berth.Calibrations
+	reconciliations *berth.Reconciliations
 }
 
 // New opens the data directory and the store, takes the lock and the port, and loads
@@ -166,13 +168,15 @@ func (a *App) wire(ctx context.Context) error {
 		}},
 	})
 	a.prober = newProber()
-	a.runner = a.newRunner(drivers)
 	if a.meter, err = meter.Open(ctx, meter.Options{
 		Store: a.store, NewID: newID, Logger: a.opt.Logger,
 		Journal: journal.Options{Dir: a.dir.file(journalDir), Instance: localNode},
 	}); err != nil {
 		return err
 	}
+	a.runner = scrape.New(scrape.Options{
+		Runner: a.newRunner(drivers), Drivers: drivers, Book: a.meter, Client: a.prober, Now: time.Now, Logger: a.opt.Logger,
+	})
 	now := time.Now()
 	bookings, err := a.meter.LastMinute(now)
 	if err != nil {
@@ -253,6 +257,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},
 	}
 	s.uploads = a.newUploads(writer)
+	s.reconciliations = &berth.Reconciliations{Store: a.store}
 	s.models = &berth.Models{
 		Writer: writer, Engines: traits, Files: a.modelFiles(), Seal: seal, SpecsOf: s.deployments.SpecsOf,
 		Uploads: s.uploads, Shelf: a.newShelf(),
@@ -390,7 +395,7 @@ func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, FineTunes: a.services.fineTunes, Keys: a.services.keys,
 		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations, Prices: a.services.prices, Books: a.services.books,
-		Workspaces: a.services.workspaces, Backups: a.services.backups,
+		Workspaces: a.services.workspaces, Backups: a.services.backups, Reconciliations: a.services.reconciliations,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Logs:    a.logLines,
 		Busy:    func(replicaID string) int { return a.gateway.InFlight("", replicaID) },

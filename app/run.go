@@ -51,6 +51,14 @@ func (a *App) Run(ctx context.Context) error {
 		a.bench.run(benchCtx)
 	}()
 
+	readCtx, stopReading := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopReading()
+	readingDone := make(chan struct{})
+	go func() {
+		defer close(readingDone)
+		a.runner.Run(readCtx)
+	}()
+
 	server := a.frontServer()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(a.listener) }()
@@ -72,6 +80,9 @@ func (a *App) Run(ctx context.Context) error {
 	<-emptied
 	<-beaten
 	err = errors.Join(err, <-loopDone, <-importsDone, a.endRuns(context.WithoutCancel(ctx)))
+	stopReading()
+	<-readingDone
+	a.runner.Rest(context.WithoutCancel(ctx))
 	err = errors.Join(err, a.meter.Stop(), a.stopEngines()) // nobody makes marks any more
 	a.opt.Logger.Info("stopped")
 	return err

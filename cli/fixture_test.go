@@ -89,6 +89,18 @@ var (
 		{ID: "use_1", CallID: "c-1", DeployedModel: "poet", Class: "shared", StartedAt: noon.Add(-time.Hour), EndedAt: noon.Add(-time.Hour + 1234*time.Millisecond), InputTokens: 10, OutputTokens: 3, Billable: true, End: "stop", Source: "engine"},
 		{ID: "use_2", CallID: "c-2", DeployedModel: "poet", Class: "shared", StartedAt: noon.Add(-time.Minute), EndedAt: noon.Add(-time.Minute), InputTokens: 10, End: "client_gone", Source: "unknown"},
 	}
+	reconciled = []api.ReconciliationRow{
+		{
+			Replica: "rep_1", Run: "run_2", ModelName: "abacus", DeployedModels: []string{"poet"}, Hour: noon.Truncate(time.Hour),
+			EngineInputTokens: 12_000, EngineOutputTokens: 3_000, RecordedInputTokens: 11_900, RecordedOutputTokens: 2_900, ProbeInputTokens: 17, ProbeOutputTokens: 1,
+			UnbilledInputTokens: 40, ExplainedInputTokens: 60, ExplainedOutputTokens: 80, InexactCalls: 3, UnderWayInputTokens: 40, UnderWayOutputTokens: 20,
+		},
+		{
+			Replica: "rep_1", Run: "run_1", ModelName: "abacus", DeployedModels: []string{}, Hour: noon.Truncate(time.Hour).Add(-time.Hour),
+			EngineInputTokens: 500, EngineOutputTokens: 70, RecordedInputTokens: 505, RecordedOutputTokens: 60, UnreadInputTokens: 8,
+			UnexplainedInputTokens: 3, UnexplainedOutputTokens: 10, Unexplained: 13,
+		},
+	}
 	keyList = []api.Key{
 		{ID: "key_1", Hint: "sk-abc…wxyz", Role: "owner", WorkspaceID: "llm-default0", Name: "first", CreatedAt: noon.Add(-48 * time.Hour)},
 		{ID: "key_2", Hint: "sk-def…stuv", Role: "admin", WorkspaceID: "llm-4kd02x9a", CreatedAt: noon.Add(-time.Minute), ExpiresAt: noon.Add(30 * 24 * time.Hour)},
@@ -190,6 +202,7 @@ func furnished(t *testing.T) *fake {
 		"POST /berth/v1/accounts":                                                     bare(accountList[0]),
 		"GET /berth/v1/nodes":                                                         bare(api.NodeList{Nodes: nodes}),
 		"GET /berth/v1/usage":                                                         bare(api.UsageRows{Rows: rows}),
+		"GET /berth/v1/reconciliation":                                                bare(api.ReconciliationRows{Rows: reconciled}),
 		"GET /berth/v1/usage/records":                                                 bare(api.UsageRecords{Records: records}),
 		"GET /api/v1/deployments/abacus-1f0c77aa-chat/capacity-instances":             output(api.CapacityInstanceList{Records: capacities, Items: 2, Page: 1, ItemsPerPage: 100, PageCount: 1}),
 		"GET /api/v1/deployments/abacus-1f0c77aa-chat/capacity-instances/cap_1":       output(capacities[0]),

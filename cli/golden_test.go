@@ -76,6 +76,7 @@ func TestWhatCommandsShow(t *testing.T) {
 		"usage_by_day":      "usage --by day,deployed_model",
 		"usage_records":     "usage --records",
 		"usage_records_few": "usage --records --limit 1",
+		"reconciliation":    "reconciliation --from 7d",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -21,6 +21,10 @@ type Counters struct {
 	Output string
 	// InputIsRead: Input leaves the cached ones out.
 	InputIsRead bool
+	// Calls are gauges of the calls that the engine has, running or waiting.
+	Calls []string
+	// Lag: what a call used is counted up to a second after its answer has ended.
+	Lag bool
 }
 
 // Tokens are an engine's counters at one moment. They begin again at 0 with each start.
@@ -28,6 +32,7 @@ type Tokens struct {
 	Input  int64 // of prompts, the cached ones among them
 	Cached int64
 	Output int64
+	Calls  int64 // that it has now
 }
 
 // Counted is the extra ability of drivers whose engines count.
@@ -49,12 +54,18 @@ func ReadCounters(ctx context.Context, client *http.Client, e Endpoint, c Counte
 func (c Counters) parse(text []byte) (Tokens, error) {
 	var t Tokens
 	var errs []error
-	for name, to := range map[string]*int64{c.Input: &t.Input, c.Cached: &t.Cached, c.Output: &t.Output} {
+	add := func(name string, to *int64) {
 		n, ok := sumOf(text, name)
 		if !ok {
 			errs = append(errs, fmt.Errorf("the engine does not count %s", name))
 		}
-		*to = n
+		*to += n
+	}
+	add(c.Input, &t.Input)
+	add(c.Cached, &t.Cached)
+	add(c.Output, &t.Output)
+	for _, name := range c.Calls {
+		add(name, &t.Calls)
 	}
 	if c.InputIsRead {
 		t.Input += t.Cached

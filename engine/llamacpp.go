@@ -194,10 +194,13 @@ func (llamaCpp) Blames(status int, said string) string {
 	return blames(status, said)
 }
 
-// Counters implements [Counted].
+// Counters implements [Counted]. Seen: prompts count when they have been read, answers when
+// they have ended, also those of callers that have left; embeddings count as prompts, each
+// of several answers for itself, and warming up and counting prompts not at all.
 func (llamaCpp) Counters() Counters {
 	return Counters{
 		Path: "/metrics", Input: "llamacpp:prompt_tokens_total", Cached: "llamacpp:prompt_tokens_cached_total", Output: "llamacpp:tokens_predicted_total",
 		InputIsRead: true,
+		Calls:       []string{"llamacpp:requests_processing", "llamacpp:requests_deferred"},
 	}
 }

@@ -270,7 +270,11 @@ func (vllm) Count(c berth.EngineCall) (berth.EngineCount, bool) {
 
 // Counters implements [Counted]. Cached tokens are among those of prompts.
 func (vllm) Counters() Counters {
-	return Counters{Path: "/metrics", Input: "vllm:prompt_tokens_total", Cached: "vllm:prompt_tokens_cached_total", Output: "vllm:generation_tokens_total"}
+	return Counters{
+		Path: "/metrics", Input: "vllm:prompt_tokens_total", Cached: "vllm:prompt_tokens_cached_total", Output: "vllm:generation_tokens_total",
+		Calls: []string{"vllm:num_requests_running", "vllm:num_requests_waiting"},
+		Lag:   true, // its figures are put down after the answer has gone out
+	}
 }
 
 // vllmPriority is the class in vLLM's words: lower is earlier.

@@ -200,6 +200,13 @@ func (j *Journal) awake() {
 // Release gives back promised room.
 func (j *Journal) Release(bytes int64) { j.room.Add(bytes) }
 
+// End is where the journal ends now: marks that were begun before are before it, later ones
+// at it or behind.
+func (j *Journal) End() Position {
+	s := j.current.Load()
+	return positionOf(s.number, min(s.tail.Load(), s.size))
+}
+
 // Begin takes the place of a mark of n bytes, 1 to [MaxMark]; with promised room it does
 // not fail. The mark must be committed soon, since readers wait for it.
 func (j *Journal) Begin(n int) (_ Mark, ok bool) {

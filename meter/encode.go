@@ -15,11 +15,15 @@ const (
 	kindCarried  = 2 // the same, from a segment that goes
 	kindProgress = 3 // figures so far
 	kindClosed   = 4 // the record
-	kindVoid     = 5 // a call was carried after it had been closed: it is not open
+	kindVoid     = 5 // a call is not open: it was carried after it had been closed, or dropped
+	kindBegan    = 6 // an engine is about to start
+	kindRead     = 7 // what its counters showed
+	kindEnded    = 8 // it has ended
 )
 
 // A mark begins with its kind, its version, flags, the HTTP status, the place at which the
-// call was opened (0 in that mark itself, and when it never was), and figures. Marks other
+// call was opened (0 in that mark itself, and when it never was; of a reading
+// where the journal ended when it was asked for), and figures. Marks other
 // than of progress and void ones go on with texts, each after its length. Numbers are little endian,
 // times nanoseconds since 1970 in UTC, 0 for none.
 const (
@@ -36,6 +40,7 @@ const (
 	fixedBytes    = atFigures + 8*figures
 	progressBytes = fixedBytes
 	texts         = 13
+	nonceText     = 10  // of the texts
 	maxText       = 255 // bytes; names and ids are shorter, labels are cut
 
 	flagBillable = 1 << 0

@@ -25,6 +25,10 @@ type fold struct {
 	passed  []passed                       // segments that were read to their end and are still there
 	segment int64                          // that is read
 	voids   []journal.Position             // calls that were carried after they had been closed
+
+	accounts map[string]*account   // of engines, by nonce
+	touched  map[*account]struct{} // that may have something to write
+	unsure   bool                  // the last transaction failed, and may have been committed
 }
 
 // openCall is a call without a closing mark.
@@ -32,6 +36,7 @@ type openCall struct {
 	life     int64
 	segment  int64  // of its latest opening mark
 	mark     []byte // that mark
+	nonce    string // whose engine it is for
 	progress []byte // the last one; nil: none
 }
 
@@ -43,14 +48,18 @@ type passed struct {
 
 // newFold begins with what is left of the journal: earlier marks are needed to know what
 // is open, but only those from the fold's position on become records.
-func newFold(m *Meter, done berth.Fold) fold {
-	return fold{meter: m, reader: m.journal.Read(0), done: done, open: map[journal.Position]*openCall{}}
+func newFold(m *Meter, done berth.Fold, accounts []berth.EngineAccount) fold {
+	f := fold{meter: m, reader: m.journal.Read(0), done: done, open: map[journal.Position]*openCall{}, accounts: map[string]*account{}, touched: map[*account]struct{}{}}
+	for _, a := range accounts {
+		f.accounts[a.Nonce] = newAccount(a)
+	}
+	return f
 }
 
 // all folds everything there is. After an error it is called again.
 func (f *fold) all(ctx context.Context) error {
 	for {
-		if len(f.batch) == 0 {
+		if len(f.batch) == 0 && !f.unsure {
 			if err := f.fill(); err != nil {
 				return err
 			}
@@ -107,7 +116,14 @@ func (f *fold) take(e journal.Entry) {
 	case err != nil:
 	case kind == kindCarried && call == nil && e.Life == f.meter.journal.Life():
 		f.voids = append(f.voids, ref) // it was closed between being read and being carried
+	case kind == kindBegan, kind == kindRead, kind == kindEnded:
+		if int64(e.At) >= f.done.Position {
+			err = f.engine(kind, e.Payload)
+		}
 	case kind == kindVoid:
+		if call != nil {
+			f.leaves(call, ref)
+		}
 		delete(f.open, ref)
 	case kind == kindOpened, kind == kindCarried:
 		if call == nil {
@@ -115,25 +131,34 @@ func (f *fold) take(e journal.Entry) {
 			f.open[ref] = call
 		}
 		call.segment, call.mark = e.At.Segment(), append(call.mark[:0], e.Payload...)
+		f.opens(call, ref, e.Payload)
 	case kind == kindProgress && call != nil && (call.progress == nil || latest(e.Payload) >= latest(call.progress)):
 		// One that was carried may be older than one that came meanwhile.
 		call.progress = append(call.progress[:0], e.Payload...)
 	case kind == kindClosed:
 		delete(f.open, ref)
-		if int64(e.At) >= f.done.Position {
-			err = f.add(f.decode.record(e.Payload))
-		}
+		err = f.close(call, ref, e)
 	}
 	if err != nil {
 		f.meter.opt.Logger.Error("a mark of the journal cannot be understood", "at", int64(e.At), "error", err)
 	}
 }
 
-func (f *fold) add(r berth.UsageRecord, err error) error {
-	if err == nil {
-		f.batch = append(f.batch, r)
+// close takes a closing mark.
+func (f *fold) close(call *openCall, ref journal.Position, e journal.Entry) error {
+	if int64(e.At) < f.done.Position { // it is a record already
+		if call != nil {
+			f.leaves(call, ref)
+		}
+		return nil
 	}
-	return err
+	r, err := f.decode.record(e.Payload)
+	if err != nil {
+		return err
+	}
+	f.recorded(call, ref, e.At, &r, mostOf(e.Payload))
+	f.batch = append(f.batch, r)
+	return nil
 }
 
 // cross ends the earlier lives: what they left open becomes records, once.
@@ -147,14 +172,19 @@ func (f *fold) cross() {
 		}
 		delete(f.open, ref)
 		if call.life < f.done.Life {
+			f.leaves(call, ref)
 			continue // a record since the life after it
 		}
-		if err := f.add(f.decode.crashed(call, f.meter.opt.NewID("use_"), time.Unix(0, f.last).UTC())); err != nil {
+		r, err := f.decode.crashed(call, f.meter.opt.NewID("use_"), time.Unix(0, f.last).UTC())
+		if err != nil {
 			f.meter.opt.Logger.Error("a call that a crash cut off cannot be recorded", "at", int64(ref), "error", err)
-		} else {
-			crashed++
+			continue
 		}
+		f.recorded(call, ref, f.reader.Position(), &r, mostOf(call.mark))
+		f.batch = append(f.batch, r)
+		crashed++
 	}
+	f.endAll()
 	if lost := f.reader.Lost(); crashed > 0 || lost > 0 {
 		f.meter.opt.Logger.Warn("the server did not end by itself the last time", "calls_cut_off", crashed, "journal_bytes_lost", lost)
 	}
@@ -168,19 +198,30 @@ func (f *fold) write(ctx context.Context) error {
 		done.Life = f.meter.journal.Life()
 	}
 	moved := journal.Position(done.Position).Segment() > journal.Position(f.done.Position).Segment() || done.Life > f.done.Life
-	if len(f.batch) == 0 && !moved {
+	if changed := f.changed(); len(f.batch) == 0 && !moved && !changed {
 		return nil
 	}
-	err := f.meter.opt.Store.Tx(ctx, func(tx berth.Tx) error {
+	var found []berth.Reconciliation
+	err := f.meter.opt.Store.Tx(ctx, func(tx berth.Tx) (err error) {
+		found = nil
+		if f.unsure {
+			if kept, err := tx.Usage().Fold(ctx, done.Instance); err != nil || kept == done && done != f.done {
+				return err // it was committed, although it was said to have failed
+			}
+		}
 		if err := tx.Usage().Insert(ctx, f.batch); err != nil {
+			return err
+		}
+		if found, err = f.writeAccounts(ctx, tx); err != nil {
 			return err
 		}
 		return tx.Usage().PutFold(ctx, done)
 	})
-	if err != nil {
+	if f.unsure = err != nil; f.unsure {
 		return err
 	}
 	f.done = done
+	f.accountsWritten(found)
 	clear(f.batch)
 	f.batch = f.batch[:0]
 	return nil

@@ -42,6 +42,7 @@ type Meter struct {
 	stopping sync.Once
 	unkept   atomic.Int64 // records that found no room
 	crowded  atomic.Bool  // more than half of the journal waits
+	settled  sync.Map     // nonces of engines whose counters agree with records, as they showed
 }
 
 // Open opens the journal and finds out how far it was folded. Start folds, Stop closes.
@@ -49,8 +50,11 @@ func Open(ctx context.Context, opt Options) (*Meter, error) {
 	opt.defaults()
 	m := &Meter{opt: opt, stop: make(chan struct{})}
 	var done berth.Fold
+	var accounts []berth.EngineAccount
 	err := opt.Store.View(ctx, func(tx berth.Tx) (err error) {
-		done, err = tx.Usage().Fold(ctx, opt.Journal.Instance)
+		if done, err = tx.Usage().Fold(ctx, opt.Journal.Instance); err == nil {
+			accounts, err = tx.Reconciliations().Accounts(ctx)
+		}
 		return err
 	})
 	if err != nil {
@@ -60,7 +64,7 @@ func Open(ctx context.Context, opt Options) (*Meter, error) {
 	if m.journal, err = journal.Open(opt.Journal); err != nil {
 		return nil, err
 	}
-	m.fold = newFold(m, done)
+	m.fold = newFold(m, done, accounts)
 	return m, nil
 }
 

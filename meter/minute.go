@@ -35,7 +35,7 @@ func (m *Meter) LastMinute(now time.Time) (map[string][]berth.Booking, error) {
 			return nil, err
 		}
 		kind, ref, err := check(e.Payload, e.At)
-		if err != nil || kind == kindProgress || kind == kindVoid {
+		if err != nil || kind == kindProgress || kind >= kindVoid {
 			continue
 		}
 		at := startedAt(e.Payload)

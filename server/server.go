@@ -33,7 +33,8 @@ type Options struct {
 	Books       *berth.Books
 	Backups     *berth.Backups
 
-	Calibrations *berth.Calibrations
+	Calibrations    *berth.Calibrations
+	Reconciliations *berth.Reconciliations
 	// Authenticate finds the live key of a token ("" included), as it acts in the named
 	// workspace ("": its own), or refuses with berth.CodeUnauthenticated or
 	// berth.CodeWorkspaceDenied.
@@ -146,6 +147,7 @@ func New(o Options) *Server {
 	s.own("DELETE /berth/v1/keys/{id}", s.revokeKey)
 	s.own("GET /berth/v1/usage", s.usageTotals)
 	s.own("GET /berth/v1/usage/records", s.usageRecords)
+	s.own("GET /berth/v1/reconciliation", s.reconciliation)
 	s.own("GET /berth/v1/specs", s.listSpecs)
 	s.own("GET /berth/v1/nodes", s.listNodes)
 	s.mux.HandleFunc("POST /berth/v1/backup", s.createBackup)

@@ -41,6 +41,8 @@ func (t *tx) Runs() berth.RunStore                 { return runs{t} }
 func (t *tx) Lines() berth.LineStore               { return lines{t} }
 func (t *tx) Ledger() berth.LedgerStore            { return ledger{t} }
 
+func (t *tx) Reconciliations() berth.ReconciliationStore { return reconciliations{t} }
+
 func (t *tx) Route(ctx context.Context) (int64, error) {
 	if t.version > 0 {
 		return t.version, nil

@@ -138,9 +138,12 @@ var decisions = map[string]access{
 	"DELETE /berth/v1/keys/{id}":  {isolation: named, role: api.RoleAdmin, path: "/berth/v1/keys/${key}"},
 	"GET /berth/v1/usage":         {isolation: scoped, role: api.RoleInference},
 	"GET /berth/v1/usage/records": {isolation: scoped, role: api.RoleInference},
-	"GET /berth/v1/specs":         {isolation: wide, role: api.RoleInference},
-	"GET /berth/v1/nodes":         {isolation: wide, role: api.RoleOwner},
-	"POST /berth/v1/backup":       {isolation: wide, role: api.RoleOwner},
+
+	"GET /berth/v1/reconciliation": {isolation: wide, role: api.RoleOwner},
+
+	"GET /berth/v1/specs":   {isolation: wide, role: api.RoleInference},
+	"GET /berth/v1/nodes":   {isolation: wide, role: api.RoleOwner},
+	"POST /berth/v1/backup": {isolation: wide, role: api.RoleOwner},
 
 	"GET /berth/v1/deployments/{id}/events":   {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/events"},
 	"GET /berth/v1/deployments/{id}/replicas": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/replicas"},

@@ -40,6 +40,7 @@ var rooms = []room{
 	{"meter", []string{".", "journal"}, "folds marks into the domain's records"},
 	{"reconcile", []string{".", "engine"}, "compares desired with observed and asks a Runner to act"},
 	{"engine/process", []string{".", "engine", "engine/keeper"}, "a Runner that speaks to keepers"},
+	{"engine/scrape", []string{".", "engine"}, "a Runner around a Runner that reads engines' counters; where they are kept comes through its own small interface"},
 	{"engine/calibrate", []string{".", "engine", "engine/keeper"}, "drives an engine as its driver says"},
 
 	// Surfaces: what clients reach.
@@ -55,7 +56,7 @@ var rooms = []room{
 	// Wiring: knows the rooms so that they need not know each other.
 	{"app", []string{
 		".", "abacus", "api", "backup", "billing", "config", "console", "engine", "engine/calibrate",
-		"engine/keeper", "engine/process", "fakeengine", "gateway", "imports", "internal/front", "internal/sse",
+		"engine/keeper", "engine/process", "engine/scrape", "fakeengine", "gateway", "imports", "internal/front", "internal/sse",
 		"journal", "limit", "meter", "reconcile", "sched", "secret", "server", "store",
 	}, "builds everything but the command line"},
 	{"cmd/berth", []string{"app", "cli", "engine/keeper", "fakeengine"}, "picks the program to be: keeper, fake engine or command"},

@@ -234,6 +234,31 @@ var roundTrips = []promise{
 			return tx.Imports().Get(ctx, "imp_new")
 		},
 	}.check},
+	{"an account of an engine keeps every field, and is replaced", trip[berth.EngineAccount]{
+		place: func(a *berth.EngineAccount) { a.ReplicaID, a.Nonce = replicaID, "run_new" },
+		insert: func(ctx context.Context, tx berth.Tx, a berth.EngineAccount) error {
+			return tx.Reconciliations().PutAccount(ctx, a)
+		},
+		update: func(ctx context.Context, tx berth.Tx, a berth.EngineAccount) error {
+			return tx.Reconciliations().PutAccount(ctx, a)
+		},
+		read: func(ctx context.Context, tx berth.Tx) (berth.EngineAccount, error) {
+			list, err := tx.Reconciliations().Accounts(ctx)
+			return pick(list, err, func(a berth.EngineAccount) bool { return a.Nonce == "run_new" })
+		},
+	}.check},
+	{"a reconciliation keeps every field, and is replaced", trip[berth.Reconciliation]{
+		place: func(r *berth.Reconciliation) { r.ReplicaID, r.Nonce, r.Hour = replicaID, "run_new", epoch },
+		insert: func(ctx context.Context, tx berth.Tx, r berth.Reconciliation) error {
+			return tx.Reconciliations().PutRow(ctx, r)
+		},
+		update: func(ctx context.Context, tx berth.Tx, r berth.Reconciliation) error {
+			return tx.Reconciliations().PutRow(ctx, r)
+		},
+		read: func(ctx context.Context, tx berth.Tx) (berth.Reconciliation, error) {
+			return tx.Reconciliations().Row(ctx, replicaID, "run_new", epoch)
+		},
+	}.check},
 	{"a usage record keeps every field", trip[berth.UsageRecord]{
 		place: func(r *berth.UsageRecord) {
 			r.ID, r.End, r.Source = "use_new", berth.EndClientGone, berth.SourceCounted

@@ -1,0 +1,122 @@
+package test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berthhq/berth/api"
+)
+
+// reconciled returns all rows of a server.
+func (b *berth) reconciled(t testing.TB) (all []api.ReconciliationRow) {
+	t.Helper()
+	for cursor := ""; ; {
+		page, err := b.Reconciliation(t.Context(), api.ReconciliationFilter{}, cursor)
+		must(t, err)
+		all = append(all, page.Rows...)
+		if cursor = page.Next; cursor == "" {
+			return all
+		}
+	}
+}
+
+// addUp adds rows up.
+func addUp(rows []api.ReconciliationRow) (sum api.ReconciliationRow) {
+	for _, r := range rows {
+		sum.EngineInputTokens += r.EngineInputTokens
+		sum.EngineOutputTokens += r.EngineOutputTokens
+		sum.RecordedInputTokens += r.RecordedInputTokens
+		sum.RecordedOutputTokens += r.RecordedOutputTokens
+		sum.ProbeInputTokens += r.ProbeInputTokens
+		sum.ProbeOutputTokens += r.ProbeOutputTokens
+		sum.UnbilledInputTokens += r.UnbilledInputTokens
+		sum.UnbilledOutputTokens += r.UnbilledOutputTokens
+		sum.ExplainedInputTokens += r.ExplainedInputTokens
+		sum.ExplainedOutputTokens += r.ExplainedOutputTokens
+		sum.UnderWayInputTokens += r.UnderWayInputTokens
+		sum.UnderWayOutputTokens += r.UnderWayOutputTokens
+		sum.UnreadInputTokens += r.UnreadInputTokens
+		sum.UnreadOutputTokens += r.UnreadOutputTokens
+		sum.UnexplainedInputTokens += r.UnexplainedInputTokens
+		sum.UnexplainedOutputTokens += r.UnexplainedOutputTokens
+		sum.InexactCalls += r.InexactCalls
+		sum.Unexplained += r.Unexplained
+	}
+	return sum
+}
+
+// agrees reports whether engines and records agree, with nothing under way.
+func agrees(sum api.ReconciliationRow) bool {
+	return sum.Unexplained == 0 && sum.UnderWayInputTokens == 0 && sum.UnderWayOutputTokens == 0
+}
+
+// Real engines count every token of every kind of call as it is recorded, what Berth asked
+// them itself among them; of a caller that left, what they went on to make is explained.
+func TestCountersOfARealEngineMeetTheRecords(t *testing.T) {
+	t.Parallel()
+	countersMeetRecords(t, withProcesses(t, abacusYAML(t)))
+}
+
+func TestCountersOfVLLMMeetTheRecords(t *testing.T) {
+	countersMeetRecords(t, withProcesses(t, vllmYAML(t)))
+}
+
+func countersMeetRecords(t *testing.T, b *berth) {
+	mu := b.running(t, api.CreateDeployment{ModelName: "abacus", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))})
+	lora := b.running(t, api.CreateDeployment{ModelName: "abacus-words", Plan: "lora", Capacity: ptr(int64(1))})
+	var want api.ReconciliationRow
+	until(t, "what was asked at the start is recorded", func() bool {
+		want = addUp(b.reconciled(t))
+		return want.ProbeOutputTokens >= 2 && agrees(want) && want.EngineOutputTokens == want.ProbeOutputTokens
+	})
+	for _, name := range []string{mu.DeployedModel, lora.DeployedModel} {
+		for _, body := range []string{
+			`"messages":[{"role":"user","content":"37+85"}]`,
+			`"messages":[{"role":"user","content":"37+85"}],"stream":true`,
+			`"messages":[{"role":"user","content":"count to 9"}],"max_tokens":5`,
+			`"messages":[{"role":"user","content":"12+13"}],"n":2,"temperature":1,"stream":true`,
+			`"messages":[{"role":"user","content":"12+13"}],"n":2,"temperature":1`,
+		} {
+			if got := b.send(t, http.MethodPost, "/v1/chat/completions", `{"model":"`+name+`",`+body+`}`); got.status != 200 {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+		}
+	}
+	check := func(what string) api.ReconciliationRow {
+		t.Helper()
+		var sum api.ReconciliationRow
+		until(t, what, func() bool {
+			var input, output int64
+			for _, r := range b.allRecords(t) {
+				input, output = input+r.InputTokens, output+r.OutputTokens
+			}
+			sum = addUp(b.reconciled(t))
+			return sum.RecordedInputTokens == input+sum.ProbeInputTokens && sum.RecordedOutputTokens == output+sum.ProbeOutputTokens &&
+				sum.EngineInputTokens == sum.RecordedInputTokens+sum.ExplainedInputTokens &&
+				sum.EngineOutputTokens == sum.RecordedOutputTokens+sum.ExplainedOutputTokens && sum.UnderWayOutputTokens == 0
+		})
+		if sum.Unexplained != 0 {
+			t.Errorf("%s: unexplained: %+v", what, b.reconciled(t))
+		}
+		return sum
+	}
+	if sum := check("whole answers agree"); sum.ExplainedOutputTokens != 0 || sum.ExplainedInputTokens != 0 || sum.InexactCalls != 0 || sum.EngineOutputTokens <= want.EngineOutputTokens {
+		t.Errorf("something had to be explained: %+v", sum)
+	}
+
+	// given a caller that leaves a plain call in the middle
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.BaseURL+"/v1/chat/completions",
+		strings.NewReader(`{"model":"`+mu.DeployedModel+`","messages":[{"role":"user","content":"count to 9999"}],"max_tokens":4000,"ignore_eos":true}`))
+	must(t, err)
+	request.Header.Set("Authorization", "Bearer "+b.Key)
+	if response, err := b.HTTP.Do(request); err == nil {
+		_ = response.Body.Close()
+		t.Logf("it was answered %d", response.StatusCode)
+	}
+	check("what it made is explained")
+}
