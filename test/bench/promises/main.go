@@ -64,8 +64,8 @@ func run(ctx context.Context, o options) error {
 	if o.berth, err = filepath.Abs(o.berth); err != nil {
 		return err
 	}
-	if o.sold < 1 || o.sold > 90 {
-		return errors.New("-sold: between 1 and 90 percent of a replica can be reserved here")
+	if o.sold < 1 || o.sold > 90 || o.output < 2 {
+		return errors.New("-sold is 1 to 90, the percent of a replica that can be reserved; -output is 2 or more")
 	}
 	fmt.Printf("%s, %d × %s, %s, %s, load before %s\n`%s`\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"), runtime.NumCPU(), cpu(),
 		version(ctx, o.berth), runtime.Version(), load(), strings.Join(append([]string{"go run ./test/bench/promises"}, os.Args[1:]...), " "))

@@ -240,7 +240,9 @@ func (r *report) callAll(ctx context.Context, s *server, ptu string, calls []str
 // flood makes calls until ctx ends and counts those that ended between the two moments.
 func (v *rival) flood(ctx context.Context, s *server, letters int, output int64, began, ended time.Time, random *rand.Rand) {
 	for ctx.Err() == nil {
-		got := s.chat(ctx, v.model, prompt(letters*2/11, random), output)
+		// Answers differ in length, or else an engine would end all of them at once.
+		tokens := output/2 + random.Int64N(output+1)
+		got := s.chat(ctx, v.model, prompt(letters*2/11, random), tokens)
 		now := time.Now()
 		v.mu.Lock()
 		switch {
