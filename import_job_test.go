@@ -13,10 +13,13 @@ import (
 )
 
 // importing is the service of import jobs in a house; every job's suffix is the next
-// of suffixes, the last one for ever.
+// of suffixes, the last one for ever. Each transaction takes one for each run of it, so
+// there is one run.
 func (h *house) importing(suffixes ...string) *berth.Imports {
+	w := h.models.Writer
+	w.Store = h.once
 	return &berth.Imports{
-		Writer: h.models.Writer, Models: h.models, Bounds: berth.ImportBounds{Queued: 3, Kept: 4}, Zone: time.FixedZone("", 8*60*60),
+		Writer: w, Models: h.models, Bounds: berth.ImportBounds{Queued: 3, Kept: 4}, Zone: time.FixedZone("", 8*60*60),
 		Allows: func(store, workspaceID string) bool { return store == "bucket" && workspaceID == home },
 		NewSuffix: func() string {
 			next := suffixes[0]

@@ -14,6 +14,7 @@ import (
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/storetest"
 )
 
 // The workspaces and the account of every house.
@@ -26,7 +27,8 @@ const (
 // house is the services of the domain on a store of their own.
 type house struct {
 	testing.TB
-	store       berth.Store
+	store       berth.Store // runs every transaction twice
+	once        berth.Store // the same, without
 	deployments *berth.Deployments
 	models      *berth.Models
 	uploads     *berth.Uploads
@@ -53,7 +55,7 @@ func newHouse(t testing.TB, threads ...int64) *house {
 	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	h := &house{TB: t, store: s, inbox: newInbox(), time: time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)}
+	h := &house{TB: t, store: storetest.Twice(s), once: s, inbox: newInbox(), time: time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)}
 	h.wire()
 	h.tx(func(ctx context.Context, tx berth.Tx) error {
 		for i, id := range []string{payer, spare} {
@@ -308,6 +310,7 @@ func (h *house) books() books {
 		must(h, err)
 		b.Audits, err = tx.Events().Audits(ctx, "", 10_000)
 		must(h, err)
+		b.Events = 0
 		for _, d := range b.Deployments {
 			events, err := tx.Events().List(ctx, d.ID, "", 10_000)
 			must(h, err)

@@ -15,7 +15,8 @@ type Store interface {
 	// fn may be called again when the database asks for a retry, so it must have no
 	// effect but through its Tx. A Tx must not be used after fn returned.
 	Tx(ctx context.Context, fn func(Tx) error) error
-	// View runs fn on one consistent state; writes through its Tx fail.
+	// View runs fn on one consistent state; writes through its Tx fail. It may call fn
+	// again, too.
 	View(ctx context.Context, fn func(Tx) error) error
 	Close() error
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -61,7 +60,7 @@ func openSQLite(path string) (*Store, error) {
 			beaten: func(error) bool { return false },
 			lost:   func(error) bool { return false },
 			schema: func(_ context.Context, fn func(*sql.DB) error) error { return fn(writer) }, contended: sqliteContended,
-			keep: func(context.Context, *slog.Logger, *sql.DB, int64, int64) error { return nil },
+			keep: sqliteKeep(path),
 		},
 	}, nil
 }

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// copiesKept is how many copies from before a migration stay beside the database.
+const copiesKept = 3
+
+const partial = ".partial" // ends the name of a copy that is not complete
+
+// sqliteKeep copies the file at path before it is migrated to NN, as path.before-NN, for the
+// owner only; the newest few copies are kept. Without a copy nothing is migrated.
+func sqliteKeep(path string) func(context.Context, *slog.Logger, *sql.DB, int64, int64) error {
+	return func(ctx context.Context, log *slog.Logger, db *sql.DB, from, to int64) error {
+		log.InfoContext(ctx, "the schema changes; the database is copied first, which takes a while when it is large", "from", from, "to", to)
+		name, err := freeName(fmt.Sprintf("%s.before-%d", path, to))
+		if err == nil {
+			err = copySQLite(ctx, db, name)
+		}
+		if err != nil {
+			return fmt.Errorf("copy the database before its schema changes: %w; make room for a copy beside %s and start again", err, path)
+		}
+		log.InfoContext(ctx, "the database was copied", "file", name)
+		return forgetCopies(path)
+	}
+}
+
+// freeName returns name, or the first of name-2, name-3 and so on that is not there.
+func freeName(name string) (string, error) {
+	for n := 1; ; n++ {
+		free := name
+		if n > 1 {
+			free = fmt.Sprintf("%s-%d", name, n)
+		}
+		_, err := os.Lstat(free)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return free, nil
+		case err != nil:
+			return "", err
+		}
+	}
+}
+
+// copySQLite makes a copy that is whole and on the disk, or none.
+func copySQLite(ctx context.Context, db *sql.DB, name string) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*"+partial) // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", f.Name()); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(name))
+}
+
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// forgetCopies removes all but the newest copies, and what is left of those that were not
+// completed.
+func forgetCopies(path string) error {
+	files, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	type made struct {
+		name string
+		at   time.Time
+	}
+	var copies []made
+	for _, f := range files {
+		if !strings.HasPrefix(f.Name(), filepath.Base(path)+".before-") {
+			continue
+		}
+		info, err := f.Info()
+		if err != nil {
+			return err
+		}
+		c := made{filepath.Join(filepath.Dir(path), f.Name()), info.ModTime()}
+		if strings.HasSuffix(f.Name(), partial) {
+			c.at = time.Time{} // as good as none
+		}
+		copies = append(copies, c)
+	}
+	slices.SortFunc(copies, func(a, b made) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(b.name, a.name)) })
+	for i, c := range copies {
+		if i >= copiesKept || c.at.IsZero() {
+			if err := os.Remove(c.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
