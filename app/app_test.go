@@ -20,9 +20,10 @@ import (
 	"github.com/berthhq/berth/config"
 	"github.com/berthhq/berth/engine"
 	"github.com/berthhq/berth/engine/enginetest"
+	"github.com/berthhq/berth/store/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.M{M: m}) }
 
 // options are for a server on dir whose engines live in this process.
 func options(t testing.TB, dir, yaml string, out io.Writer) Options {

@@ -247,6 +247,9 @@ func (j backupJob) addSecrets(s *stagedBackup) {
 
 // takeBackup makes a backup of this server ready for a client.
 func (a *App) takeBackup(ctx context.Context, o berth.BackupOptions) (berth.Backup, error) {
+	if a.opt.Config.Store != "sqlite" {
+		return nil, berth.Errorf(berth.CodeUnsupported, "This server keeps its data in Postgres; back that database up with its own tools, and the data directory beside it.")
+	}
 	s, err := backupJob{data: a.dir.path, version: a.opt.Version, models: o.Models, spare: spareBytes}.stage(ctx, a.dir.path)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 func Commands(version, executable string) []*cobra.Command {
 	return []*cobra.Command{
 		serveCommand(version, executable), demoCommand(version, executable), doctorCommand(version), engineCommand(), backupCommand(version),
+		storeCommand(),
 	}
 }
 

@@ -8,14 +8,11 @@ import (
 	"github.com/berthhq/berth/store"
 )
 
-// sqliteFile is the database in the data directory.
-const sqliteFile = "berth.db"
-
 // openStore opens the configured store.
 func openStore(ctx context.Context, opt Options, dir *dataDir) (berth.Store, error) {
 	c := store.Config{Logger: opt.Logger, URL: opt.Config.Store}
 	if opt.Config.Store == "sqlite" {
-		c = store.Config{Logger: opt.Logger, Path: dir.file(sqliteFile)}
+		c = store.Config{Logger: opt.Logger, Path: dir.file(databaseFile)}
 	}
 	s, err := store.Open(ctx, c)
 	switch {

@@ -19,6 +19,9 @@ const (
 	migratePause    = 50 * time.Millisecond
 )
 
+// versionTable says which migrations were applied.
+const versionTable = "schema_version"
+
 // migrate applies the migrations that the database has not seen.
 func (s *Store) migrate(ctx context.Context, log *slog.Logger) error {
 	for attempt := 1; ; attempt++ {
@@ -40,7 +43,7 @@ func (s *Store) tryMigrate(ctx context.Context, log *slog.Logger) error {
 
 func (d *dialect) migrate(ctx context.Context, log *slog.Logger, db *sql.DB) error {
 	provider, err := goose.NewProvider(d.goose, db, d.migrations,
-		goose.WithTableName("schema_version"), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}

@@ -221,10 +221,7 @@ func postgresDone(ctx context.Context, db *sql.DB, name string) (bool, error) {
 // on connections whose statements may take their time.
 func postgresSchema(c *pgx.ConnConfig) func(ctx context.Context, fn func(*sql.DB) error) error {
 	return func(ctx context.Context, fn func(*sql.DB) error) (err error) {
-		patient := c.Copy()
-		patient.RuntimeParams["statement_timeout"] = "0"
-		patient.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
-		db := postgresPool(patient, postgresWriters)
+		db := postgresPool(patient(c), postgresWriters)
 		defer func() { err = errors.Join(err, db.Close()) }() // which gives up the lock, too
 		lock, err := db.Conn(ctx)
 		if err != nil {
@@ -236,6 +233,14 @@ func postgresSchema(c *pgx.ConnConfig) func(ctx context.Context, fn func(*sql.DB
 		}
 		return fn(db)
 	}
+}
+
+// patient returns settings for connections whose statements may take their time.
+func patient(c *pgx.ConnConfig) *pgx.ConnConfig {
+	c = c.Copy()
+	c.RuntimeParams["statement_timeout"] = "0"
+	c.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
+	return c
 }
 
 // postgresKeep: how a server is backed up is known to who runs it.

@@ -23,7 +23,7 @@ func Run(t *testing.T, open func(t testing.TB) berth.Store) {
 					t.Errorf("close: %v", err)
 				}
 			})
-			p.check(suite{t, s})
+			p.check(suite{T: t, store: s})
 		})
 	}
 }
@@ -37,7 +37,8 @@ type promise struct {
 // suite is one subtest with its store.
 type suite struct {
 	*testing.T
-	store berth.Store
+	store   berth.Store
+	settled bool // settle has been called
 }
 
 // write runs fn in a Tx that must succeed.
