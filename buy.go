@@ -40,12 +40,25 @@ func (s *Deployments) create(ctx context.Context, tx Tx, caller Caller, p Purcha
 
 func (s *Deployments) sell(ctx context.Context, tx Tx, caller Caller, p Purchase) (*sale, error) {
 	b := &sale{Deployments: s, ctx: ctx, tx: tx, caller: caller, ask: p}
-	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.checkPrivilege, b.describe, b.checkPlan, b.checkName, b.checkCount, b.write, b.hold, b.firstInstance} {
+	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.checkPrivilege, b.describe, b.checkPlan, b.checkName, b.checkCount, b.depositFirst, b.write, b.hold, b.firstInstance} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
 	return b, nil
+}
+
+// depositFirst holds the first hour of a deployment that is not there yet. A term that is
+// paid in advance needs no deposit.
+func (b *sale) depositFirst() error {
+	now := RunStep{}
+	switch {
+	case b.d.Plan == PlanMU:
+		now.Units = b.d.Capacity
+	case b.d.Plan == PlanPTU && b.d.ChargeType != ChargeTypePrePaid:
+		now.PTU = b.d.PTU
+	}
+	return b.deposit(now, false)
 }
 
 // findModel looks the model up among those that the workspace may see.

@@ -380,6 +380,9 @@ func (b *sale) beginChange(before Terms, reason string) error {
 		return err
 	}
 	b.d.Before, b.d.Modifier, b.d.Reason = before, b.caller.AccountID, ""
+	if err := b.depositGrowth(); err != nil {
+		return err
+	}
 	return b.transition(b.ctx, b.tx, &b.d, CauseChange, reason)
 }
 

@@ -94,6 +94,8 @@ type Deployment struct {
 	// until it is released either.
 	Kept        PTUCapacity
 	ServiceTier ServiceTier // ptu
+	// Deposit is what its last purchase holds on the account.
+	Deposit Deposit
 	// Prepaid is the term that ends first of those paid in advance; zero without one.
 	Prepaid Prepaid
 	PoolID  string // pooled plans

@@ -3,6 +3,8 @@ package berth
 import (
 	"context"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,10 +18,15 @@ type Deployments struct {
 	// MaxPerWorkspace bounds the deployments of a workspace whose quota does not say;
 	// 0: no bound.
 	MaxPerWorkspace int64
+	// RefuseUnpriced refuses to sell what has no price; otherwise that is free.
+	RefuseUnpriced bool
 	Reservations
 	Zone *time.Location // in which the days of pre-paid terms begin; nil: UTC
 	// Wake tells the reconciler that there is something to do; it never blocks.
 	Wake func()
+
+	book         atomic.Pointer[keptBook]
+	arrearsAgain sync.Map // account id -> when to look at its deployments again (time.Time)
 }
 
 // Create buys a deployment (api.md 4.4 to 4.6). Needs [RoleAdmin]. It answers at once

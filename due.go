@@ -14,7 +14,10 @@ func (s *Deployments) Settle(ctx context.Context, tx Tx, d *Deployment) error {
 	if err := s.SettleCapacity(ctx, tx, d); err != nil {
 		return err
 	}
-	return s.SettleRun(ctx, tx, d)
+	if err := s.SettleRun(ctx, tx, d); err != nil {
+		return err
+	}
+	return s.SettleDeposit(ctx, tx, d)
 }
 
 // SettleCapacity books on the capacity instances of d what its present status means for

@@ -21,6 +21,7 @@ const (
 	CodeUnsupported     Code = "unsupported"      // the operation does not fit the object's plan or state
 	CodeDenied          Code = "denied"           // the object's state does not allow it yet
 	CodeNoCapacity      Code = "no_capacity"      // the hardware for a purchase is not free
+	CodeArrearage       Code = "arrearage"        // the account is overdue, or has too little for a purchase
 	CodeUnavailable     Code = "unavailable"      // exists, cannot serve now
 	CodeThrottled       Code = "throttled"        // a bound of ours was reached
 	CodeTooLarge        Code = "too_large"        // a body over its bound

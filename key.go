@@ -67,6 +67,7 @@ type Account struct {
 	// Prepaid accounts spend what they have paid; others owe, up to CreditLimit.
 	Prepaid     bool
 	CreditLimit *Nano // in the account's currency; nil: none (post-paid only)
+	Arrears     Arrears
 }
 
 // CurrencyFrom is the currency of an account from a moment on.

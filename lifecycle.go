@@ -48,13 +48,15 @@ var transitions = map[Status]map[Cause]Status{
 		CauseReady:          StatusRunning,
 		CauseGaveUp:         StatusFailed,
 		CauseStop:           StatusOfflining,
+		CauseArrears:        StatusArrearsDown,
 		CauseDelete:         StatusDeleting,
 	},
 	StatusDeploying: {
-		CauseReady:  StatusRunning,
-		CauseGaveUp: StatusFailed,
-		CauseStop:   StatusOfflining,
-		CauseDelete: StatusDeleting,
+		CauseReady:   StatusRunning,
+		CauseGaveUp:  StatusFailed,
+		CauseStop:    StatusOfflining,
+		CauseArrears: StatusArrearsDown,
+		CauseDelete:  StatusDeleting,
 	},
 	StatusRunning: {
 		CauseChange:  StatusUpdating,
@@ -82,7 +84,7 @@ var transitions = map[Status]map[Cause]Status{
 	StatusStopped:        {CauseStart: StatusPending, CauseDelete: StatusDeleting},
 	StatusFailed:         {CauseStart: StatusPending, CauseDelete: StatusDeleting},
 	StatusArrearsDown:    {CausePaid: StatusArrearsRecover, CauseDelete: StatusDeleting},
-	StatusArrearsRecover: {CauseReady: StatusRunning, CauseGaveUp: StatusFailed, CauseDelete: StatusDeleting},
+	StatusArrearsRecover: {CauseReady: StatusRunning, CauseGaveUp: StatusFailed, CauseArrears: StatusArrearsDown, CauseDelete: StatusDeleting},
 	StatusDeleting:       {CauseGone: StatusDeleted},
 	StatusDeleted:        {},
 }

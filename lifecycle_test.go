@@ -23,9 +23,10 @@ func TestTheTableOfTransitions(t *testing.T) {
 	t.Parallel()
 	want := map[berth.Status]map[berth.Cause]berth.Status{
 		"PENDING": {
-			"engine_starting": "DEPLOYING", "ready": "RUNNING", "gave_up": "FAILED", "stop": "OFFLINING", "delete": "DELETING",
+			"engine_starting": "DEPLOYING", "ready": "RUNNING", "gave_up": "FAILED", "stop": "OFFLINING",
+			"arrears": "ARREARS_DOWN", "delete": "DELETING",
 		},
-		"DEPLOYING": {"ready": "RUNNING", "gave_up": "FAILED", "stop": "OFFLINING", "delete": "DELETING"},
+		"DEPLOYING": {"ready": "RUNNING", "gave_up": "FAILED", "stop": "OFFLINING", "arrears": "ARREARS_DOWN", "delete": "DELETING"},
 		"RUNNING": {
 			"change": "UPDATING", "gave_up": "FAILED", "stop": "OFFLINING", "arrears": "ARREARS_DOWN", "delete": "DELETING",
 		},
@@ -40,7 +41,7 @@ func TestTheTableOfTransitions(t *testing.T) {
 		"STOPPED":            {"start": "PENDING", "delete": "DELETING"},
 		"FAILED":             {"start": "PENDING", "delete": "DELETING"},
 		"ARREARS_DOWN":       {"paid": "ARREARS_RECOVERING", "delete": "DELETING"},
-		"ARREARS_RECOVERING": {"ready": "RUNNING", "gave_up": "FAILED", "delete": "DELETING"},
+		"ARREARS_RECOVERING": {"ready": "RUNNING", "gave_up": "FAILED", "arrears": "ARREARS_DOWN", "delete": "DELETING"},
 		"DELETING":           {"gone": "DELETED"},
 		"DELETED":            {},
 	}

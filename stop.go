@@ -72,6 +72,9 @@ func (b *sale) start() error {
 	if err := b.hold(); err != nil {
 		return err
 	}
+	if err := b.depositAll(); err != nil {
+		return err
+	}
 	b.d.Modifier, b.d.Reason, b.d.ReadyCapacity, b.d.PartPPM = b.caller.AccountID, "", 0, 0
 	return b.transition(b.ctx, b.tx, &b.d, CauseStart, "Bought again; the hardware is held.")
 }

@@ -248,7 +248,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		traits[name] = d.Traits()
 	}
 	s := services{
-		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake, Zone: a.zone(), Reservations: a.reservations(), MaxPerWorkspace: int64(a.opt.Config.Limits.Deployments)},
+		deployments: &berth.Deployments{Writer: writer, Specs: specs(a.opt.Config.Specs), Engines: traits, Wake: a.loop.Wake, Zone: a.zone(), Reservations: a.reservations(), MaxPerWorkspace: int64(a.opt.Config.Limits.Deployments), RefuseUnpriced: a.opt.Config.Billing.Unpriced == "refuse"},
 		usage:       &berth.Usage{Store: a.store},
 		inventory:   &berth.Inventory{Store: a.store},
 		prices:      &berth.Prices{Writer: writer},

@@ -54,3 +54,23 @@ func (a *App) endRuns(ctx context.Context) error {
 	}
 	return nil
 }
+
+// accountPause is the time between two looks at who is overdue.
+const accountPause = 2 * time.Second
+
+// watchAccounts takes down what runs of those who are overdue for too long, and buys it again
+// when they have paid, until ctx ends.
+func (a *App) watchAccounts(ctx context.Context) {
+	tick := time.NewTicker(accountPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := a.services.deployments.CheckArrears(ctx); err != nil && ctx.Err() == nil {
+				a.opt.Logger.Error("arrears were not all seen to; this is tried again", "error", err)
+			}
+		}
+	}
+}

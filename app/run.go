@@ -24,10 +24,14 @@ func (a *App) Run(ctx context.Context) error {
 	loopDone := make(chan error, 1)
 	go func() { loopDone <- a.loop.Run(loopCtx) }()
 	a.meter.Start()
-	beaten := make(chan struct{})
+	beaten, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(beaten)
 		a.beat(loopCtx)
+	}()
+	go func() {
+		defer close(watched)
+		a.watchAccounts(loopCtx)
 	}()
 	swept, emptied := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -79,6 +83,7 @@ func (a *App) Run(ctx context.Context) error {
 	<-swept
 	<-emptied
 	<-beaten
+	<-watched
 	err = errors.Join(err, <-loopDone, <-importsDone, a.endRuns(context.WithoutCancel(ctx)))
 	stopReading()
 	<-readingDone

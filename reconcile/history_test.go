@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -79,12 +80,17 @@ func newHistory(t testing.TB, try *rapid.T) *history {
 		Name: "MU1-PD", Type: berth.SpecTypeSeparated, Unit: berth.Resources{Threads: 1, MemoryBytes: 64 << 20}, Slots: 4, ContextLength: 100, UnitsPerReplica: 1,
 	})
 	h.tx(func(ctx context.Context, tx berth.Tx) error {
+		must(h, tx.Accounts().UpdateAccount(ctx, berth.Account{ID: "1", Currency: "CNY", TimeZone: "UTC", Prepaid: true}))
+		for i, d := range []berth.Dimension{berth.DimensionUnitMinute, berth.DimensionInputTPMMinute, berth.DimensionOutputTPMMinute} {
+			must(h, tx.Prices().Insert(ctx, berth.Price{ID: fmt.Sprint("price_", i), Model: berth.AnyModel, Dimension: d, Nano: 1, Per: 1, Currency: "CNY", From: h.now()}))
+		}
 		w, err := tx.Accounts().Workspace(ctx, home)
 		must(h, err)
 		w.Quota.Threads = h.number("quota", 4, 8)
 		must(h, tx.Accounts().UpdateWorkspace(ctx, w))
 		return tx.Nodes().Put(ctx, berth.Node{ID: "local", Online: true, Total: berth.Resources{Threads: h.number("threads", 5, 10), MemoryBytes: 64 << 30}})
 	})
+	h.pay(20_000)
 	h.follow()
 	return h
 }
@@ -96,7 +102,7 @@ func (h *history) run() {
 	}{
 		{"buy", h.purchase}, {"buy", h.purchase}, {"scale", h.rescale}, {"scale", h.rescale}, {"limit", h.limit},
 		{"stop", h.stop}, {"start", h.begin}, {"delete", h.erase}, {"crash", h.crash}, {"mood", h.change},
-		{"calls", h.calls}, {"time", h.pass}, {"restart", h.restart}, {"capacity", h.capacity}, {"capacity", h.capacity},
+		{"calls", h.calls}, {"time", h.pass}, {"restart", h.restart}, {"money", h.money}, {"money", h.money}, {"capacity", h.capacity}, {"capacity", h.capacity},
 		{"rest", func() { h.rest(h.disorder) }},
 	}
 	for range h.number("steps", 1, 40) {
@@ -275,6 +281,29 @@ func (h *history) capacity() {
 	h.ask(err)
 }
 
+// money lets the account owe, pay, and be seen to.
+func (h *history) money() {
+	switch h.number("money", 0, 4) {
+	case 0:
+		h.pay(-2000)
+	case 1, 2:
+		h.pay(2000)
+	}
+	must(h, h.deployments.CheckArrears(context.Background()))
+}
+
+// pay books money for the account, below 0 a debt.
+func (h *history) pay(n berth.Nano) {
+	id := h.newID("post_")
+	h.tx(func(ctx context.Context, tx berth.Tx) error {
+		_, err := tx.Ledger().Post(ctx, berth.Posting{
+			ID: id, At: h.now(), AccountID: "1", Cause: berth.CausePayment, Reference: id, Currency: "CNY",
+			Entries: []berth.Entry{{Side: berth.CashSide("1"), Nano: -n}, {Side: berth.CustomerSide("1"), Nano: n}},
+		})
+		return err
+	})
+}
+
 // rest lets engines come up and calls end, and waits until wrong finds nothing.
 func (h *history) rest(wrong func(ledger) string) {
 	h.mood.Store(0)
@@ -282,6 +311,7 @@ func (h *history) rest(wrong func(ledger) string) {
 	const tries = 20
 	for i := range tries {
 		h.skip(GrowPause) // what a pool could not do a minute ago is tried again
+		must(h, h.deployments.CheckArrears(context.Background()))
 		if h.within(200*time.Millisecond<<min(i/4, 3), wrong) {
 			break
 		}
@@ -375,6 +405,7 @@ type ledger struct {
 	instances   map[string][]berth.CapacityInstance // by deployment
 	under       int                                 // operations under way
 	runs        map[string]berth.Run                // that go on, by deployment
+	balances    map[string]berth.Nano               // by side
 	homeHolds   berth.Resources
 }
 
@@ -408,6 +439,12 @@ func (h *history) ledger() ledger {
 		must(h, err)
 		for _, r := range live {
 			l.runs[r.DeploymentID] = r
+		}
+		l.balances = map[string]berth.Nano{}
+		balances, err := tx.Ledger().Balances(ctx, "1")
+		must(h, err)
+		for _, b := range balances {
+			l.balances[b.Side] = b.Nano
 		}
 		l.homeHolds, err = tx.Nodes().HeldBy(ctx, home)
 		return err
@@ -478,8 +515,10 @@ func (l *ledger) oversold() string {
 	if len(holdOf) > 0 {
 		return "a hold has no replica"
 	}
-	if what := l.mischarged(); what != "" {
-		return what
+	for _, what := range []string{l.mischarged(), l.misheld()} {
+		if what != "" {
+			return what
+		}
 	}
 	for _, d := range l.deployments {
 		if d.Reserved {
@@ -495,6 +534,34 @@ func (l *ledger) oversold() string {
 		}
 		if d := l.deployments[i]; d.Plan == berth.PlanPTU && m.LoadPPM != (berth.Yield{Declared: berth.Calibration{InputTPM: 600_000, OutputTPM: 60_000}}).LoadPPM(d.PTU.Plus(d.Kept)) {
 			return fmt.Sprintf("%s has a load of %d for %+v and %+v", d.ID, m.LoadPPM, d.PTU, d.Kept)
+		}
+	}
+	return ""
+}
+
+// misheld says which deposit is there for nothing, or missing.
+func (l *ledger) misheld() string {
+	var sum berth.Nano
+	for _, n := range l.balances {
+		sum += n
+	}
+	if sum != 0 {
+		return fmt.Sprintf("the balances add up to %d: %v", sum, l.balances)
+	}
+	left := maps.Clone(l.balances)
+	for i := range l.deployments {
+		d := &l.deployments[i]
+		side := berth.DepositSide(d.ID)
+		held, runs := l.balances[side], d.Status.Callable() || d.Status.ComingUp()
+		paid := d.Plan == berth.PlanLoRA || d.Reserved || d.Status == berth.StatusArrearsRecover && d.Reason != ""
+		if runs && held == 0 && !paid || !runs && held != 0 || held < 0 {
+			return fmt.Sprintf("%s is %s and has a deposit of %d", d.ID, d.Status, held)
+		}
+		delete(left, side)
+	}
+	for side, n := range left {
+		if n != 0 && strings.HasPrefix(side, "deposit/") {
+			return fmt.Sprintf("%s of a deployment that is gone is %d", side, n)
 		}
 	}
 	return ""
@@ -570,6 +637,8 @@ func (l ledger) restless(d berth.Deployment) string {
 	member := slices.ContainsFunc(l.members, func(m berth.Member) bool { return m.DeploymentID == d.ID })
 	serves, own := d.Status.Callable(), l.of(d.ID)
 	switch {
+	case d.Status == berth.StatusArrearsRecover && d.Reason != "":
+		return "" // it waits for room or money
 	case !d.Status.Settled():
 		return "not settled"
 	case d.ReadyCapacity > d.Capacity:

@@ -437,8 +437,7 @@ func TestRunEndsWithItsContextAndLeavesEngines(t *testing.T) {
 func TestWritesOfOthersAreFound(t *testing.T) {
 	t.Parallel()
 	y := newYard(t, func(o *Options) { o.Poll = 10 * time.Millisecond })
-	elsewhere := *y.deployments
-	elsewhere.Wake = func() {}
+	elsewhere := &berth.Deployments{Writer: y.deployments.Writer, Specs: y.deployments.Specs, Engines: y.deployments.Engines, Wake: func() {}}
 	one := int64(1)
 	d, err := elsewhere.Create(y.admin(), berth.Purchase{ModelName: "base", Plan: "mu", Spec: "MU1", Capacity: &one})
 	must(t, err)

@@ -146,6 +146,8 @@ func (p *planner) deployment(d *berth.Deployment) {
 		p.ending(d, berth.CauseGone, "Deleted; the name is free again.")
 	case d.Status == berth.StatusOfflining:
 		p.ending(d, berth.CauseStopped, "Stopped; the hardware is free.")
+	case d.Status == berth.StatusArrearsDown:
+		p.callsOver(d)
 	case d.Status.ComingUp():
 		p.comingUp(d, p.strengthOf(d))
 	case d.Status.Callable():
@@ -188,6 +190,9 @@ func (p *planner) gaveUp(d *berth.Deployment, s strength) bool {
 	if !s.dead {
 		return false
 	}
+	if d.Status == berth.StatusArrearsRecover && !s.failed {
+		return true // it could not be bought again yet
+	}
 	if d.PoolID == "" || s.failed { // else the pool grows
 		p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: berth.CauseGaveUp, Reason: "The engine could not come up: " + s.reason})
 	}
@@ -219,14 +224,23 @@ func partPPM(d *berth.Deployment, s strength) int64 {
 // ending takes a deployment that is deleted or stopped to its end when its calls have
 // ended or had their time and its own engines are gone.
 func (p *planner) ending(d *berth.Deployment, cause berth.Cause, reason string) {
-	if calls := p.InFlight(d.ID, ""); calls > 0 {
-		if deadline := d.ModifiedAt.Add(p.Grace); p.Now.Before(deadline) {
-			p.wake(p.Now.Add(DrainPoll))
-			return
-		}
-		p.do(Cut{d.ID})
+	if !p.callsOver(d) {
+		return
 	}
 	if len(p.owned[d.ID]) == 0 {
 		p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: cause, Reason: reason})
 	}
+}
+
+// callsOver reports whether the running calls of a deployment that takes none any more have
+// ended or had their time, which ends them.
+func (p *planner) callsOver(d *berth.Deployment) bool {
+	if calls := p.InFlight(d.ID, ""); calls > 0 {
+		if deadline := d.ModifiedAt.Add(p.Grace); p.Now.Before(deadline) {
+			p.wake(p.Now.Add(DrainPoll))
+			return false
+		}
+		p.do(Cut{d.ID})
+	}
+	return true
 }

@@ -44,6 +44,7 @@ var wireCodes = map[berth.Code]wireCode{
 	berth.CodeUnsupported:     {http.StatusBadRequest, "UnsupportedOperation"},
 	berth.CodeDenied:          {http.StatusBadRequest, "OperationDenied"},
 	berth.CodeNoCapacity:      {http.StatusBadRequest, "InsufficientCapacity"},
+	berth.CodeArrearage:       {http.StatusBadRequest, "Arrearage"},
 	berth.CodeUnavailable:     {http.StatusServiceUnavailable, "ModelUnavailable"},
 	berth.CodeThrottled:       {http.StatusTooManyRequests, "Throttling"},
 	berth.CodeTooLarge:        {http.StatusBadRequest, "BadRequest.TooLarge"},
@@ -111,7 +112,7 @@ func advise(h http.Header, method string, e api.Error, known *berth.Error) {
 	case passes:
 		wait := min(max(known.RetryAfter, time.Second), time.Minute)
 		h.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
-	case waiting, e.Status == http.StatusConflict, e.Code == "InsufficientCapacity",
+	case waiting, e.Status == http.StatusConflict, e.Code == "InsufficientCapacity", e.Code == "Arrearage",
 		write && e.Status >= http.StatusInternalServerError:
 		h.Set("X-Should-Retry", "false")
 	}

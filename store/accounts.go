@@ -17,6 +17,7 @@ var accountTable = newTable("accounts", "account", func(a *berth.Account) []colu
 		{"later", document{&a.Later}},
 		{"prepaid", &a.Prepaid},
 		{"credit_limit", amount{&a.CreditLimit}},
+		{"standing", document{&a.Arrears}},
 	}
 })
 

@@ -27,6 +27,7 @@ var deploymentTable = newTable("deployments", "deployment", func(d *berth.Deploy
 		{"prefill_capacity", &d.PrefillCapacity},
 		{"decode_capacity", &d.DecodeCapacity},
 		{"before", document{&d.Before}},
+		{"deposit", document{&d.Deposit}},
 		{"spec", document{&d.Spec}},
 		{"input_tpm", &d.PTU.InputTPM},
 		{"output_tpm", &d.PTU.OutputTPM},

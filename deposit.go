@@ -1,0 +1,325 @@
+package berth
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// DepositMinutes is how many minutes of what a purchase will be charged for are held on the
+// account in the transaction that buys it (design 3).
+const DepositMinutes = 60
+
+// Deposit is what the last purchase of a deployment holds on its account. Charges are taken
+// from it first; what is left goes back when the deployment does not run any more.
+type Deposit struct {
+	Purchase string `json:"purchase,omitempty"` // buy_ + UUIDv7; "": nothing was held
+	Currency string `json:"currency,omitempty"`
+	Nano     Nano   `json:"nano,omitempty"`
+	// Growth: it is for the change under way, and goes back when that fails.
+	Growth bool `json:"growth,omitempty"`
+}
+
+// CostOf returns what so many minutes of a step come to: the sum of its dimensions, each
+// rounded once. missing are the dimensions that have no price and are free. a says what is
+// asked for but for the dimension; a reservation of thinking that has no price costs what one
+// of output does. [CodeInvalid] when it is more than can be booked.
+func (b *Book) CostOf(step RunStep, minutes int64, a Asked) (cost Nano, missing []Dimension, err error) {
+	for _, part := range []struct {
+		dimension Dimension
+		quantity  int64
+	}{
+		{DimensionUnitMinute, step.Units},
+		{DimensionInputTPMMinute, step.PTU.InputTPM},
+		{DimensionOutputTPMMinute, step.PTU.OutputTPM},
+		{DimensionThinkingTPMMinute, step.PTU.ThinkingTPM},
+	} {
+		if part.quantity <= 0 || minutes <= 0 {
+			continue
+		}
+		a.Dimension = part.dimension
+		price, ok := b.Find(a)
+		if !ok && part.dimension == DimensionThinkingTPMMinute {
+			a.Dimension = DimensionOutputTPMMinute
+			price, ok = b.Find(a)
+		}
+		if !ok {
+			missing = append(missing, part.dimension)
+			continue
+		}
+		_, each := part.dimension.Unit()
+		if price.Per > math.MaxInt64/each || part.quantity > math.MaxInt64/minutes {
+			return 0, nil, errTooMuch()
+		}
+		amount, err := AmountOf(price.Nano, part.quantity*minutes, price.Per*each)
+		if err != nil {
+			return 0, nil, err
+		}
+		if cost, err = cost.Plus(amount); err != nil {
+			return 0, nil, err
+		}
+	}
+	return cost, missing, nil
+}
+
+// minus returns what s has beyond o, at least 0 of each.
+func (s RunStep) minus(o RunStep) RunStep {
+	p, q := s.PTU, o.PTU
+	return RunStep{Units: max(0, s.Units-o.Units), PTU: PTUCapacity{
+		max(0, p.InputTPM-q.InputTPM), max(0, p.OutputTPM-q.OutputTPM), max(0, p.ThinkingTPM-q.ThinkingTPM),
+	}}
+}
+
+// bought returns what of d is paid by the minute once it serves, and what of that was there
+// before the change under way.
+func (d *Deployment) bought(instances []CapacityInstance) (now, before RunStep) {
+	now, before = RunStep{PTU: d.PTU}, RunStep{PTU: d.Before.PTU}
+	switch {
+	case d.Plan == PlanMU:
+		return RunStep{Units: d.Capacity}, RunStep{Units: d.Before.Capacity}
+	case d.Plan != PlanPTU:
+		return RunStep{}, RunStep{}
+	case d.Reserved:
+		now, before = RunStep{}, RunStep{PTU: d.postpaid(instances)}
+		for k := range instances {
+			if i := &instances[k]; !i.Prepaid() && !i.Released() {
+				now.PTU = now.PTU.Plus(i.Target)
+			}
+		}
+	}
+	return now, before
+}
+
+// keptBook is a book and how many prices it was made of.
+type keptBook struct {
+	count int64
+	book  *Book
+}
+
+// bookOf returns the book as the transaction sees it.
+func (s *Deployments) bookOf(ctx context.Context, tx Tx) (*Book, error) {
+	n, err := tx.Prices().Count(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if k := s.book.Load(); k != nil && k.count == n {
+		return k.book, nil
+	}
+	list, err := tx.Prices().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k := &keptBook{int64(len(list)), NewBook(list)}
+	s.book.Store(k)
+	return k.book, nil
+}
+
+// deposit holds what the first hour of a purchase will cost: of a deployment that is bought
+// as a whole, or of what a change adds to it. [CodeArrearage] when the account cannot pay
+// that. It is called before d is written; instances are those of a reservation.
+func (b *sale) deposit(more RunStep, growth bool) error {
+	account, err := b.payer()
+	if err != nil {
+		return err
+	}
+	now := b.Now()
+	asked := Asked{
+		Currency: account.CurrencyAt(now), Plan: b.d.Plan, Model: b.d.ModelName, Base: b.d.BaseModel, At: now,
+	}
+	if b.d.Plan == PlanMU {
+		asked.Spec = b.d.Spec.Name
+	}
+	book, err := b.bookOf(b.ctx, b.tx)
+	if err != nil {
+		return err
+	}
+	cost, missing, err := book.CostOf(more, DepositMinutes, asked)
+	if err != nil {
+		return err
+	}
+	if err := b.priced(book, asked, missing); err != nil {
+		return err
+	}
+	if err := b.afford(&account, asked.Currency, cost); err != nil {
+		return err
+	}
+	if cost == 0 {
+		return nil
+	}
+	return b.hold60(&account, asked.Currency, cost, growth)
+}
+
+// payer is the account of the workspace in which is bought.
+func (b *sale) payer() (Account, error) {
+	w, err := b.tx.Accounts().Workspace(b.ctx, b.d.WorkspaceID)
+	if err != nil {
+		return Account{}, err
+	}
+	return b.tx.Accounts().Account(b.ctx, w.AccountID)
+}
+
+// priced refuses what has no price where the configuration says so.
+func (b *sale) priced(book *Book, asked Asked, missing []Dimension) error {
+	if !b.RefuseUnpriced {
+		return nil
+	}
+	if b.d.Plan == PlanLoRA {
+		for _, asked.Dimension = range []Dimension{DimensionInput, DimensionOutput} {
+			if _, ok := book.Find(asked); !ok {
+				missing = append(missing, asked.Dimension)
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	words := make([]string, len(missing))
+	for i, d := range missing {
+		words[i] = string(d)
+	}
+	of := b.d.ModelName
+	if asked.Spec != "" {
+		of += " on " + asked.Spec
+	}
+	return Errorf(CodeInvalid, "No price in %s is set for %s of %s, and this server sells nothing without one; ask an owner to set it.", asked.Currency, strings.Join(words, " and "), of)
+}
+
+// afford refuses a purchase whose account is overdue or has less to spend than it needs now.
+func (b *sale) afford(a *Account, currency string, need Nano) error {
+	left, err := spendable(b.ctx, b.tx, a, b.Now())
+	switch {
+	case err != nil || left == nil:
+		return err
+	case *left < 0:
+		return Errorf(CodeArrearage, "The account %s is overdue by %s; nothing is sold to it before that is paid. Pay it, or ask an owner for a larger credit limit.", a.ID, money(-*left, currency))
+	case *left < need:
+		return Errorf(CodeArrearage, "The account %s has %s to spend and the purchase needs %s now, the first %d minutes of its price, which are held. Pay at least %s, ask an owner for a larger credit limit, or buy less.",
+			a.ID, money(*left, currency), money(need, currency), DepositMinutes, money(need-*left, currency))
+	}
+	return nil
+}
+
+// spendable returns what an account may still spend now in its present currency, below 0 by
+// how much it is overdue; nil: any amount.
+func spendable(ctx context.Context, tx Tx, a *Account, now time.Time) (*Nano, error) {
+	if !a.Bounded() {
+		return nil, nil //nolint:nilnil // any amount
+	}
+	currency := a.CurrencyAt(now)
+	left, err := tx.Ledger().Balance(ctx, CustomerSide(a.ID), currency)
+	if err != nil {
+		return nil, err
+	}
+	if !a.Prepaid {
+		if left, err = left.Plus(*a.CreditLimit); err != nil {
+			left = math.MaxInt64
+		}
+	}
+	return &left, nil
+}
+
+// Bounded reports whether there is an end to what the account may spend.
+func (a *Account) Bounded() bool { return a.Prepaid || a.CreditLimit != nil }
+
+// hold60 posts a deposit and notes it on d, which is written afterwards.
+func (b *sale) hold60(a *Account, currency string, n Nano, growth bool) error {
+	if was := b.d.Deposit; was.Purchase != "" && was.Currency != currency {
+		if err := b.giveBack(b.ctx, b.tx, &b.d, math.MaxInt64, "currency"); err != nil {
+			return err
+		}
+	}
+	b.d.Deposit = Deposit{Purchase: b.NewID("buy_"), Currency: currency, Nano: n, Growth: growth}
+	_, err := b.tx.Ledger().Post(b.ctx, Posting{
+		ID: b.NewID("post_"), At: b.Now(), AccountID: a.ID, WorkspaceID: b.d.WorkspaceID, DeploymentID: b.d.ID,
+		Cause: CauseDeposit, Reference: ReferenceOf(b.d.ID, b.d.Deposit.Purchase), Currency: currency,
+		Entries: []Entry{{Side: CustomerSide(a.ID), Nano: -n}, {Side: DepositSide(b.d.ID), Nano: n}},
+	})
+	return err
+}
+
+// giveBack returns what is left of the deposit of d to its customer, at most so much. why
+// tells the refunds of one purchase apart.
+func (s *Deployments) giveBack(ctx context.Context, tx Tx, d *Deployment, most Nano, why string) error {
+	left, err := tx.Ledger().Balance(ctx, DepositSide(d.ID), d.Deposit.Currency)
+	n := min(left, most)
+	if err != nil || n <= 0 {
+		return err
+	}
+	w, err := tx.Accounts().Workspace(ctx, d.WorkspaceID)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Ledger().Post(ctx, Posting{
+		ID: s.NewID("post_"), At: s.Now(), AccountID: w.AccountID, WorkspaceID: d.WorkspaceID, DeploymentID: d.ID,
+		Cause: CauseRefund, Reference: ReferenceOf(d.ID, d.Deposit.Purchase, why), Currency: d.Deposit.Currency,
+		Entries: []Entry{{Side: DepositSide(d.ID), Nano: -n}, {Side: CustomerSide(w.AccountID), Nano: n}},
+	})
+	return err
+}
+
+// SettleDeposit gives back what the status of d leaves no use for: all that is left when it
+// neither runs nor comes up, and what a change held when the change has failed.
+func (s *Deployments) SettleDeposit(ctx context.Context, tx Tx, d *Deployment) error {
+	switch {
+	case d.Deposit.Purchase == "":
+	case !d.Status.Callable() && !d.Status.ComingUp():
+		if err := s.giveBack(ctx, tx, d, math.MaxInt64, "rest"); err != nil {
+			return err
+		}
+		d.Deposit = Deposit{}
+	case d.Deposit.Growth && d.Status == StatusUpdatingFailed:
+		if err := s.giveBack(ctx, tx, d, d.Deposit.Nano, "change"); err != nil {
+			return err
+		}
+		d.Deposit.Growth = false
+	case d.Deposit.Growth && d.Status == StatusRunning:
+		d.Deposit.Growth = false
+	}
+	return nil
+}
+
+// depositAll holds the first hour of a deployment that is bought anew.
+func (b *sale) depositAll() error {
+	now, _, err := b.terms()
+	if err != nil {
+		return err
+	}
+	return b.deposit(now, false)
+}
+
+// depositGrowth holds the first hour of what a change adds. One that adds nothing that is
+// paid by the minute needs nothing, so that who is overdue may still buy less.
+func (b *sale) depositGrowth() error {
+	now, before, err := b.terms()
+	if more := now.minus(before); err == nil && !more.IsZero() {
+		err = b.deposit(more, true)
+	}
+	return err
+}
+
+// terms are what is bought and what was before, as they stand in the transaction.
+func (b *sale) terms() (now, before RunStep, err error) {
+	var instances []CapacityInstance
+	if b.d.Reserved {
+		if instances, err = b.tx.Capacities().OfDeployment(b.ctx, b.d.ID); err != nil {
+			return now, before, err
+		}
+	}
+	now, before = b.d.bought(instances)
+	return now, before, nil
+}
+
+// money writes an amount for people, with two decimals or as many as it has.
+func money(n Nano, currency string) string {
+	sign := ""
+	if n < 0 {
+		sign, n = "-", -n
+	}
+	decimals := strings.TrimRight(fmt.Sprintf("%09d", n%1e9), "0")
+	for len(decimals) < 2 {
+		decimals += "0"
+	}
+	return fmt.Sprintf("%s%d.%s %s", sign, n/1e9, decimals, currency)
+}
