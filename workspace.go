@@ -17,6 +17,7 @@ type Workspace struct {
 	// any. Its own models are always its to deploy (api.md 2.2, 9.2).
 	Models    []string
 	Quota     Quota
+	Budget    Budget
 	DeletedAt time.Time // zero while it is there
 }
 

@@ -104,9 +104,11 @@ type WorkspaceChange struct {
 	Name   *string
 	Models *[]string // pointing to nil: any
 	Quota  *Quota
+	Budget *Budget // its amount and whether it only warns; one without an amount: none
 }
 
-// Update changes a workspace, for purchases from the next one on: what is deployed stays.
+// Update changes a workspace, for purchases from the next one on: what is deployed stays. A
+// budget holds from the next call on.
 func (s *Workspaces) Update(ctx context.Context, id string, change WorkspaceChange) (Workspace, error) {
 	if err := ownerOnly(ctx); err != nil {
 		return Workspace{}, err
@@ -117,8 +119,18 @@ func (s *Workspaces) Update(ctx context.Context, id string, change WorkspaceChan
 			return "", err
 		}
 		w.Name, w.Models, w.Quota = valueOr(change.Name, w.Name), valueOr(change.Models, w.Models), valueOr(change.Quota, w.Quota)
+		if change.Budget != nil {
+			w.Budget = Budget{Amount: change.Budget.Amount, WarnOnly: change.Budget.WarnOnly}
+		}
 		if err := checkWorkspace(ctx, tx, w); err != nil {
 			return "", err
+		}
+		if change.Budget != nil {
+			news, err := s.budget(ctx, tx, &w, s.Now())
+			if err != nil {
+				return "", err
+			}
+			w = news.Workspace
 		}
 		return id, tx.Accounts().UpdateWorkspace(ctx, w)
 	})
@@ -189,6 +201,9 @@ func checkWorkspace(ctx context.Context, tx Tx, w Workspace) error {
 		if err := checkRange("quota."+field, &v, 0, 1<<50); err != nil {
 			return err
 		}
+	}
+	if n := w.Budget.Amount; n != nil && (*n < 0 || *n > MaxPayment) {
+		return Errorf(CodeInvalid, "Range of budget.amount_nano should be [0, %d]", int64(MaxPayment))
 	}
 	if len(w.Models) > MaxModelsOfWorkspace {
 		return Errorf(CodeInvalid, "A workspace's list of models may name at most %d.", MaxModelsOfWorkspace)

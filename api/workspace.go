@@ -13,6 +13,29 @@ type Account struct {
 	Name     string `json:"name"`
 	Currency string `json:"currency"`  // ISO 4217
 	TimeZone string `json:"time_zone"` // IANA name
+	// Later are the currencies that follow the first one.
+	Later   []CurrencyFrom `json:"currencies_later,omitempty"`
+	Prepaid bool           `json:"prepaid"`
+	// CreditLimitNano is how much a post-paid account may owe; nil: any amount.
+	CreditLimitNano *int64 `json:"credit_limit_nano,omitempty"`
+	// OverdueSince is when it began to owe more than it may; 24 hours later what it has
+	// deployed is taken down.
+	OverdueSince *time.Time `json:"overdue_since,omitempty"`
+}
+
+// CurrencyFrom is the currency of an account from a moment on.
+type CurrencyFrom struct {
+	Currency string    `json:"currency"`
+	From     time.Time `json:"from"`
+}
+
+// UpdateAccount is the body of PATCH /berth/v1/accounts/{id}; what is left out stays.
+type UpdateAccount struct {
+	Prepaid         *bool      `json:"prepaid,omitempty"`
+	CreditLimitNano *int64     `json:"credit_limit_nano,omitempty"`
+	Unlimited       bool       `json:"unlimited,omitempty"` // lifts the credit limit
+	Currency        string     `json:"currency,omitempty"`
+	CurrencyFrom    *time.Time `json:"currency_from,omitempty"` // nil: the next full minute
 }
 
 // CreateAccount is the body of POST /berth/v1/accounts. Currency and time zone are the
@@ -39,7 +62,22 @@ type Workspace struct {
 	// always may.
 	Models    []string  `json:"models"`
 	Quota     Quota     `json:"quota"`
+	Budget    *Budget   `json:"budget,omitempty"` // nil: none
 	CreatedAt time.Time `json:"created_at"`
+}
+
+// Budget is what a workspace may spend in a month.
+type Budget struct {
+	AmountNano int64 `json:"amount_nano"` // in the account's currency
+	WarnOnly   bool  `json:"warn_only"`   // no call is refused
+	// StoppedUntil is the end of the month whose budget is spent.
+	StoppedUntil *time.Time `json:"stopped_until,omitempty"`
+}
+
+// SetBudget is a budget to be; without an amount there is none.
+type SetBudget struct {
+	AmountNano *int64 `json:"amount_nano,omitempty"`
+	WarnOnly   bool   `json:"warn_only,omitempty"`
 }
 
 // Quota bounds what the deployments of a workspace may have at a time; 0 is no bound,
@@ -61,9 +99,10 @@ type CreateWorkspace struct {
 
 // UpdateWorkspace is the body of PUT /berth/v1/workspaces/{id}; what is nil stays.
 type UpdateWorkspace struct {
-	Name   *string   `json:"name,omitempty"`
-	Models *[]string `json:"models,omitempty"`
-	Quota  *Quota    `json:"quota,omitempty"` // whole
+	Name   *string    `json:"name,omitempty"`
+	Models *[]string  `json:"models,omitempty"`
+	Quota  *Quota     `json:"quota,omitempty"`  // whole
+	Budget *SetBudget `json:"budget,omitempty"` // whole
 }
 
 // WorkspaceList is a page of the answer of GET /berth/v1/workspaces, by id.
@@ -90,6 +129,11 @@ func (c *Client) Accounts(ctx context.Context, cursor string) (AccountList, erro
 // GetAccount returns an account.
 func (c *Client) GetAccount(ctx context.Context, id string) (Account, error) {
 	return own[Account](ctx, c, request{path: accountsPath + "/" + url.PathEscape(id)})
+}
+
+// UpdateAccount changes how an account pays.
+func (c *Client) UpdateAccount(ctx context.Context, id string, u UpdateAccount) (Account, error) {
+	return own[Account](ctx, c, request{method: http.MethodPatch, path: accountsPath + "/" + url.PathEscape(id), body: u})
 }
 
 // CreateWorkspace makes a workspace.

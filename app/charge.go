@@ -58,8 +58,8 @@ func (a *App) endRuns(ctx context.Context) error {
 // accountPause is the time between two looks at who is overdue.
 const accountPause = 2 * time.Second
 
-// watchAccounts takes down what runs of those who are overdue for too long, and buys it again
-// when they have paid, until ctx ends.
+// watchAccounts takes down what runs of those who are overdue for too long, buys it again when
+// they have paid, and looks at budgets, until ctx ends.
 func (a *App) watchAccounts(ctx context.Context) {
 	tick := time.NewTicker(accountPause)
 	defer tick.Stop()
@@ -71,6 +71,26 @@ func (a *App) watchAccounts(ctx context.Context) {
 			if err := a.services.deployments.CheckArrears(ctx); err != nil && ctx.Err() == nil {
 				a.opt.Logger.Error("arrears were not all seen to; this is tried again", "error", err)
 			}
+			a.checkBudgets(ctx)
 		}
+	}
+}
+
+// checkBudgets stops workspaces that have spent theirs, and says who is about to.
+func (a *App) checkBudgets(ctx context.Context) {
+	said, err := a.services.workspaces.CheckBudgets(ctx)
+	if err != nil && ctx.Err() == nil {
+		a.opt.Logger.Error("budgets were not all looked at; this is tried again", "error", err)
+	}
+	for _, n := range said {
+		b := n.Workspace.Budget
+		state := "four fifths are spent"
+		switch {
+		case !b.StoppedUntil.IsZero():
+			state = "spent; calls are refused until the month is over or the budget is larger"
+		case n.Spent >= *b.Amount:
+			state = "spent"
+		}
+		a.opt.Logger.Warn("the budget of a workspace", "workspace", n.Workspace.ID, "state", state, "month", n.Month, "spent_nano", int64(n.Spent), "budget_nano", int64(*b.Amount), "currency", n.Currency)
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -90,15 +91,19 @@ Give somebody a key of it with berth key create --workspace ID.`,
 }
 
 func (p *program) updateWorkspace() *cobra.Command {
-	var name string
+	var name, budget string
 	var models []string
+	var warnOnly bool
 	var q quotaFlags
 	cmd := &cobra.Command{
 		Use:   "update ID",
-		Short: "Change a workspace's name, models or quota",
-		Long:  "Change a workspace's name, models or quota. It holds from the next purchase on: what is deployed stays.",
+		Short: "Change a workspace's name, models, quota or budget",
+		Long: `Change a workspace's name, models, quota or budget. It holds from the next purchase on: what is
+deployed stays. A budget is what it may spend in a month; when that is spent, its calls are
+refused until the month is over, but for those of ptu deployments.`,
 		Example: lines(
 			"berth workspace update llm-4kd02x9a --threads 32",
+			"berth workspace update llm-4kd02x9a --budget 500",
 			"berth workspace update llm-4kd02x9a --models '*'"),
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
@@ -119,6 +124,18 @@ func (p *program) updateWorkspace() *cobra.Command {
 				}
 				u.Quota = &now.Quota
 			}
+			if cmd.Flags().Changed("budget") {
+				u.Budget = &api.SetBudget{WarnOnly: warnOnly}
+				if budget != "none" {
+					nano, err := api.ParseAmount(budget)
+					if err != nil {
+						return usageError{cmd, "--budget: " + err.Error() + ", or none"}
+					}
+					u.Budget.AmountNano = &nano
+				}
+			} else if cmd.Flags().Changed("warn-only") {
+				return usageError{cmd, "--warn-only goes with --budget"}
+			}
 			changed, err := client.UpdateWorkspace(cmd.Context(), args[0], u)
 			if err != nil {
 				return err
@@ -128,6 +145,8 @@ func (p *program) updateWorkspace() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&name, "name", "", "new `name`")
 	cmd.Flags().StringSliceVar(&models, "models", nil, "the only `models` of the catalogue that it may deploy; '*': any")
+	cmd.Flags().StringVar(&budget, "budget", "", "most that it may spend in a month, an `amount` of its account's currency; none: any")
+	cmd.Flags().BoolVar(&warnOnly, "warn-only", false, "refuse no call when the budget is spent")
 	q.register(cmd)
 	return cmd
 }
@@ -196,8 +215,24 @@ func (p *program) workspaceFacts(w api.Workspace) table {
 		"Account", w.AccountID,
 		"Models", strings.Join(w.Models, ", "),
 		"Quota", quota(w.Quota),
+		"Budget", p.budget(w.Budget),
 		"Created", p.age(w.CreatedAt),
 	)
+}
+
+// budget says what may be spent, and whether it is.
+func (p *program) budget(b *api.Budget) string {
+	if b == nil {
+		return "none"
+	}
+	text := api.FormatAmount(b.AmountNano, "") + " a month"
+	if b.WarnOnly {
+		text += ", warns only"
+	}
+	if b.StoppedUntil != nil {
+		text += ", spent: calls are refused until " + b.StoppedUntil.Format(time.DateTime) + " UTC"
+	}
+	return text
 }
 
 // quota names the bounds that there are.
@@ -256,7 +291,83 @@ func (p *program) accounts() *cobra.Command {
 			return p.show(all, t)
 		}),
 	}
-	return parent("account", "Open and list the accounts that pay for workspaces", create, list)
+	return parent("account", "Open, list and change the accounts that pay for workspaces", create, list, p.updateAccount())
+}
+
+func (p *program) updateAccount() *cobra.Command {
+	var prepaid, postpaid, unlimited bool
+	var limit, currency, from string
+	cmd := &cobra.Command{
+		Use:   "update ID",
+		Short: "Change how an account pays",
+		Long: `Change how an account pays. A prepaid one spends what it has paid, a post-paid one owes up to its
+credit limit. Who may spend nothing any more buys nothing, and what runs is taken down after 24
+hours; it comes back after a payment.`,
+		Example: lines(
+			"berth account update 1000000000000001 --prepaid",
+			"berth account update 1000000000000001 --post-paid --credit-limit 500",
+			"berth account update 1000000000000001 --currency USD --from 2027-01-01T00:00:00Z"),
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			u := api.UpdateAccount{Unlimited: unlimited, Currency: currency}
+			if prepaid || postpaid {
+				u.Prepaid = &prepaid
+			}
+			if limit != "" {
+				nano, err := api.ParseAmount(limit)
+				if err != nil {
+					return usageError{cmd, "--credit-limit: " + err.Error()}
+				}
+				u.CreditLimitNano = &nano
+			}
+			if from != "" {
+				at, err := time.Parse(time.RFC3339, from)
+				if err != nil {
+					return usageError{cmd, fmt.Sprintf("--from: %q is no time; write one such as 2027-01-01T00:00:00Z", from)}
+				}
+				u.CurrencyFrom = &at
+			}
+			a, err := client.UpdateAccount(cmd.Context(), args[0], u)
+			if err != nil {
+				return err
+			}
+			return p.show(a, facts("ID", a.ID, "Name", a.Name, "Currency", currencies(a), "Time zone", a.TimeZone, "Pays", pays(a)))
+		}),
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&prepaid, "prepaid", false, "it spends what it has paid")
+	flags.BoolVar(&postpaid, "post-paid", false, "it owes, up to its credit limit if it has one")
+	flags.StringVar(&limit, "credit-limit", "", "most that it may owe, an `amount` of its currency")
+	flags.BoolVar(&unlimited, "unlimited", false, "it may owe any amount")
+	flags.StringVar(&currency, "currency", "", "what it is charged in from then on, a `code` of ISO 4217")
+	flags.StringVar(&from, "from", "", "`time` from which the currency holds; without it the next full minute")
+	cmd.MarkFlagsMutuallyExclusive("prepaid", "post-paid")
+	cmd.MarkFlagsMutuallyExclusive("credit-limit", "unlimited")
+	return cmd
+}
+
+// currencies names those of an account, in order of time.
+func currencies(a api.Account) string {
+	text := a.Currency
+	for _, l := range a.Later {
+		text += ", " + l.Currency + " from " + l.From.Format(time.RFC3339)
+	}
+	return text
+}
+
+// pays says how an account does.
+func pays(a api.Account) string {
+	text := "later, any amount"
+	if a.CreditLimitNano != nil {
+		text = "later, up to " + api.FormatAmount(*a.CreditLimitNano, a.Currency)
+	}
+	if a.Prepaid {
+		text = "in advance"
+	}
+	if a.OverdueSince != nil {
+		text += "; overdue since " + a.OverdueSince.Format(time.RFC3339)
+	}
+	return text
 }
 
 // everyPage reads a list to its end.

@@ -151,7 +151,11 @@ func (g *Gateway) arrive(c *call, r *http.Request) (object value, err error) {
 	if c.model, err = modelOf(object); err != nil {
 		return nil, err
 	}
-	if c.route, err = resolve(g.Snapshot(), c.key, c.model); err != nil {
+	s := g.Snapshot()
+	if c.route, err = resolve(s, c.key, c.model); err != nil {
+		return nil, err
+	}
+	if err = withinBudget(s, c.route, c.started); err != nil {
 		return nil, err
 	}
 	c.live = g.table.live(c.route.DeploymentID)

@@ -42,9 +42,10 @@ var (
 	problemThinking  = &problem{400, "InvalidParameter.NotSupportEnableThinking", "invalid_parameter_error", kindInvalid, "", ""}
 	problemArrearage = &problem{400, "Arrearage", "", "", "Access denied, please make sure your account is in good standing.", ""}
 
-	problemRate  = &problem{429, "Throttling.RateQuota", "limit_requests", "", "Requests rate limit exceeded, please try again later.", ""}
-	problemQuota = &problem{429, "Throttling.AllocationQuota", "insufficient_quota", "", "Allocated quota exceeded, please increase your quota limit.", ""}
-	problemBusy  = &problem{429, "Throttling", "", "", "Too many requests in route. Please try again later.", ""}
+	problemRate   = &problem{429, "Throttling.RateQuota", "limit_requests", "", "Requests rate limit exceeded, please try again later.", ""}
+	problemQuota  = &problem{429, "Throttling.AllocationQuota", "insufficient_quota", "", "Allocated quota exceeded, please increase your quota limit.", ""}
+	problemBudget = &problem{429, "Throttling.AllocationQuota", "insufficient_quota", "", "You exceeded your current quota, please check your plan and billing details.", ""}
+	problemBusy   = &problem{429, "Throttling", "", "", "Too many requests in route. Please try again later.", ""}
 
 	problemUnavailable = &problem{503, "ModelUnavailable", "", "", "Model is unavailable, please try again later.", ""}
 	problemEngine      = &problem{500, "ModelServiceFailed", "", "", "Failed to request model service.", ""}

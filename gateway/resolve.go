@@ -42,3 +42,15 @@ func callable(route *berth.Route) error {
 	}
 	return nil
 }
+
+// withinBudget refuses calls of a workspace whose budget is spent, until its month is over
+// (api.md 6.4). What is reserved has been paid for, and overflow is not stopped, as
+// documented, so ptu deployments are called on.
+func withinBudget(s *berth.Snapshot, route *berth.Route, now time.Time) error {
+	until, stopped := s.Stopped[route.WorkspaceID]
+	if !stopped || route.Plan == berth.PlanPTU || !now.Before(until) {
+		return nil
+	}
+	return fail(problemBudget).finally().say("The budget of workspace %s for this month is spent. Calls are refused until %s, or until an owner sets a larger one.",
+		route.WorkspaceID, until.UTC().Format(time.RFC3339))
+}

@@ -125,6 +125,7 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/accounts", s.listAccounts)
 	s.own("POST /berth/v1/accounts", s.createAccount)
 	s.own("GET /berth/v1/accounts/{id}", s.getAccount)
+	s.own("PATCH /berth/v1/accounts/{id}", s.updateAccount)
 	s.own("GET /berth/v1/accounts/{id}/balance", s.getBalance)
 	s.own("GET /berth/v1/accounts/{id}/payments", s.listPayments)
 	s.own("POST /berth/v1/accounts/{id}/payments", s.addPayment)

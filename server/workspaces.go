@@ -24,6 +24,18 @@ func (s *Server) getAccount(ctx context.Context, r *http.Request) (any, error) {
 	return shown(account)(s.Workspaces.Account(ctx, r.PathValue("id")))
 }
 
+func (s *Server) updateAccount(ctx context.Context, r *http.Request) (any, error) {
+	c, err := decode[api.UpdateAccount](r)
+	if err != nil {
+		return nil, err
+	}
+	change := berth.AccountChange{Prepaid: c.Prepaid, CreditLimit: (*berth.Nano)(c.CreditLimitNano), Unlimited: c.Unlimited, Currency: c.Currency}
+	if c.CurrencyFrom != nil {
+		change.CurrencyFrom = *c.CurrencyFrom
+	}
+	return shown(account)(s.Workspaces.UpdateAccount(ctx, r.PathValue("id"), change))
+}
+
 func (s *Server) listAccounts(ctx context.Context, r *http.Request) (any, error) {
 	size, err := number(r, "limit", ownPage, 1, ownPage)
 	if err != nil {
@@ -92,6 +104,9 @@ func (s *Server) updateWorkspace(ctx context.Context, r *http.Request) (any, err
 		q := quota(*c.Quota)
 		change.Quota = &q
 	}
+	if c.Budget != nil {
+		change.Budget = &berth.Budget{Amount: (*berth.Nano)(c.Budget.AmountNano), WarnOnly: c.Budget.WarnOnly}
+	}
 	return shown(workspace)(s.Workspaces.Update(ctx, r.PathValue("id"), change))
 }
 
@@ -110,7 +125,16 @@ func shown[D, W any](show func(D) W) func(D, error) (any, error) {
 }
 
 func account(a berth.Account) api.Account {
-	return api.Account{ID: a.ID, Name: a.Name, Currency: a.Currency, TimeZone: a.TimeZone}
+	out := api.Account{
+		ID: a.ID, Name: a.Name, Currency: a.Currency, TimeZone: a.TimeZone, Prepaid: a.Prepaid, CreditLimitNano: (*int64)(a.CreditLimit),
+	}
+	for _, l := range a.Later {
+		out.Later = append(out.Later, api.CurrencyFrom{Currency: l.Currency, From: l.From})
+	}
+	if !a.Arrears.Since.IsZero() {
+		out.OverdueSince = &a.Arrears.Since
+	}
+	return out
 }
 
 func workspace(w berth.Workspace) api.Workspace {
@@ -122,6 +146,12 @@ func workspace(w berth.Workspace) api.Workspace {
 	}
 	if w.Models != nil {
 		out.Models = w.Models
+	}
+	if b := w.Budget; b.Amount != nil {
+		out.Budget = &api.Budget{AmountNano: int64(*b.Amount), WarnOnly: b.WarnOnly}
+		if !b.StoppedUntil.IsZero() {
+			out.Budget.StoppedUntil = &b.StoppedUntil
+		}
 	}
 	return out
 }

@@ -32,6 +32,7 @@ var workspaceTable = newTable("workspaces", "workspace", func(w *berth.Workspace
 		{"memory_bytes_max", &w.Quota.MemoryBytes},
 		{"accelerators_max", &w.Quota.Accelerators},
 		{"deployments_max", &w.Quota.Deployments},
+		{"budget", document{&w.Budget}},
 		{"deleted_at", instant{&w.DeletedAt}},
 	}
 })

@@ -109,6 +109,7 @@ var decisions = map[string]access{
 	"GET /berth/v1/accounts":                {isolation: wide, role: api.RoleOwner},
 	"POST /berth/v1/accounts":               {isolation: wide, role: api.RoleOwner, body: `{"name":""}`},
 	"GET /berth/v1/accounts/{id}":           {isolation: wide, role: api.RoleOwner, path: "/berth/v1/accounts/nobody"},
+	"PATCH /berth/v1/accounts/{id}":         {isolation: wide, role: api.RoleOwner, path: "/berth/v1/accounts/nobody", body: `{}`},
 	"GET /berth/v1/accounts/{id}/balance":   {isolation: wide, role: api.RoleOwner, path: "/berth/v1/accounts/nobody/balance"},
 	"GET /berth/v1/accounts/{id}/payments":  {isolation: wide, role: api.RoleOwner, path: "/berth/v1/accounts/nobody/payments"},
 	"POST /berth/v1/accounts/{id}/payments": {isolation: wide, role: api.RoleOwner, path: "/berth/v1/accounts/nobody/payments", body: `{"amount_nano":1,"reference":"x"}`},
