@@ -40,6 +40,7 @@ type Tx interface {
 	Runs() RunStore
 	Lines() LineStore
 	Ledger() LedgerStore
+	Pushes() PushStore
 	Uploads() UploadStore
 	Imports() ImportJobStore
 	FineTunes() FineTuneStore
@@ -392,4 +393,25 @@ type LedgerStore interface {
 	Balances(ctx context.Context, accountID string) ([]Balance, error)
 	// Sum adds all entries of a side up instead: what Balance must say.
 	Sum(ctx context.Context, side, currency string) (Nano, error)
+}
+
+// PushStore keeps what the push URL has been told. While a push is active, whoever appends
+// an event or closes a month writes a notice in the same transaction.
+type PushStore interface {
+	// Begin makes the push active. The first time it begins with what is written from now on,
+	// later where it was.
+	Begin(ctx context.Context) error
+	// End makes it inactive: no more notices are written, records wait.
+	End(ctx context.Context) error
+	// Records returns the records behind the last one that was delivered in the order in which
+	// they were written, at most limit, and the number of the last of them.
+	Records(ctx context.Context, limit int64) (list []UsageRecord, last int64, err error)
+	// Delivered notes that records up to a number were; a smaller one than before is no error.
+	Delivered(ctx context.Context, last int64) error
+	// Notices returns the oldest ones, at most limit.
+	Notices(ctx context.Context, limit int64) ([]Notice, error)
+	// Forget deletes notices by their numbers.
+	Forget(ctx context.Context, numbers []int64) error
+	// Waiting counts what was not delivered: of records at most so many.
+	Waiting(ctx context.Context) (records, notices int64, err error)
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/berthhq/berth/imports"
 	"github.com/berthhq/berth/journal"
 	"github.com/berthhq/berth/meter"
+	"github.com/berthhq/berth/push"
 	"github.com/berthhq/berth/reconcile"
 	"github.com/berthhq/berth/sched"
 	"github.com/berthhq/berth/server"
@@ -62,6 +63,7 @@ type App struct {
 	prober   *http.Client
 	importer *imports.Worker
 	bench    *bench
+	pusher   *push.Pusher // nil: no URL is configured
 	// storeHTTP reaches object stores.
 	storeHTTP *http.Transport
 	ownerKey  string        // of a first start
@@ -82,6 +84,7 @@ type services struct {
 	prices      *berth.Prices
 	books       *berth.Books
 	backups     *berth.Backups
+	push        *berth.Push
 
 	calibrations    *berth.Calibrations
 	reconciliations *berth.Reconciliations
@@ -254,6 +257,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		prices:      &berth.Prices{Writer: writer},
 		books:       &berth.Books{Writer: writer},
 		backups:     &berth.Backups{Writer: writer, Take: a.takeBackup},
+		push:        &berth.Push{Store: a.store, State: a.pushState},
 		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},
 	}
 	s.uploads = a.newUploads(writer)
@@ -317,6 +321,9 @@ func (a *App) prepare(ctx context.Context) error {
 		a.opt.Logger.Warn("some accelerators cannot be found out", "error", accelerators)
 	}
 	if err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Nodes().Put(ctx, node) }); err != nil {
+		return err
+	}
+	if err := a.preparePush(ctx); err != nil {
 		return err
 	}
 	if err := a.services.calibrations.Interrupt(ctx); err != nil {
@@ -395,7 +402,7 @@ func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, FineTunes: a.services.fineTunes, Keys: a.services.keys,
 		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations, Prices: a.services.prices, Books: a.services.books,
-		Workspaces: a.services.workspaces, Backups: a.services.backups, Reconciliations: a.services.reconciliations,
+		Workspaces: a.services.workspaces, Backups: a.services.backups, Push: a.services.push, Reconciliations: a.services.reconciliations,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Logs:    a.logLines,
 		Busy:    func(replicaID string) int { return a.gateway.InFlight("", replicaID) },

@@ -75,6 +75,7 @@ func diagnose(ctx context.Context, w io.Writer, cfg config.Config, version strin
 	checks = append(checks, engineChecks(ctx, cfg)...)
 	checks = append(checks, hardwareChecks(ctx, cfg)...)
 	checks = append(checks, portCheck(ctx, cfg.Listen), dirCheck(cfg.Data))
+	checks = append(checks, pushChecks(ctx, cfg)...)
 	failed := 0
 	for _, c := range checks {
 		c.print(w)

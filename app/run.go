@@ -24,6 +24,7 @@ func (a *App) Run(ctx context.Context) error {
 	loopDone := make(chan error, 1)
 	go func() { loopDone <- a.loop.Run(loopCtx) }()
 	a.meter.Start()
+	defer a.startPush(context.WithoutCancel(ctx))()
 	beaten, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(beaten)

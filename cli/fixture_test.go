@@ -201,6 +201,7 @@ func furnished(t *testing.T) *fake {
 		"GET /berth/v1/accounts":                                                      bare(api.AccountList{Accounts: accountList}),
 		"POST /berth/v1/accounts":                                                     bare(accountList[0]),
 		"GET /berth/v1/nodes":                                                         bare(api.NodeList{Nodes: nodes}),
+		"GET /berth/v1/push":                                                          bare(pushing),
 		"GET /berth/v1/usage":                                                         bare(api.UsageRows{Rows: rows}),
 		"GET /berth/v1/reconciliation":                                                bare(api.ReconciliationRows{Rows: reconciled}),
 		"GET /berth/v1/usage/records":                                                 bare(api.UsageRecords{Records: records}),
@@ -216,3 +217,12 @@ func furnished(t *testing.T) *fake {
 	}
 	return f
 }
+
+// pushing is a push whose URL fails.
+var pushing = func() api.Push {
+	since, next := time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC), time.Date(2026, 10, 2, 9, 12, 0, 0, time.UTC)
+	return api.Push{
+		State: api.PushFailing, URL: "https://meter.example.com/events", Since: &since, NextAt: &next, Tries: 7,
+		Reason: "it answered 503 Service Unavailable", Delivered: 1204311, WaitingRecords: 4120, WaitingEvents: 2,
+	}
+}()

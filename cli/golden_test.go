@@ -72,6 +72,7 @@ func TestWhatCommandsShow(t *testing.T) {
 		"capacity_delete":   "capacity delete abacus-1f0c77aa-chat cap_2 --reason idle",
 		"overflow":          "overflow abacus-1f0c77aa-chat disable",
 		"node_list":         "node list",
+		"push":              "push",
 		"usage":             "usage",
 		"usage_by_day":      "usage --by day,deployed_model",
 		"usage_records":     "usage --records",

@@ -76,7 +76,7 @@ func New(o Options) *cobra.Command {
 	for _, c := range o.Local {
 		checkUsage(c)
 	}
-	addGroup(root, groupServer, "Server:", append([]*cobra.Command{p.node()}, o.Local...)...)
+	addGroup(root, groupServer, "Server:", append([]*cobra.Command{p.node(), p.push()}, o.Local...)...)
 	return root
 }
 

@@ -35,6 +35,7 @@ type Config struct {
 	Limits          Limits       `config:"limits"`
 	Billing         Billing      `config:"billing"`
 	Reservations    Reservations `config:"reservations"`
+	Push            Push         `config:"push"`
 	Log             Log          `config:"log"`
 
 	origins map[string]origin // by dotted key; a key without one has its default
@@ -215,6 +216,21 @@ type Reservations struct {
 	Unit           string `config:"unit" default:"tpm" oneof:"tpm ktpm"`       // of ptu_capacity on the capacity-instance endpoints
 	Instances      int    `config:"instances" default:"20" min:"1" max:"1000"` // of a deployment at the same time
 	InstancesEver  int    `config:"instances_ever" default:"1000" min:"1" max:"100000"`
+}
+
+// Push is where usage records and events are sent to as they come; without a URL nowhere.
+type Push struct {
+	URL        string        `config:"url" secret:"password"`
+	Secret     string        `config:"secret" secret:"all"` // whsec_…; with one in SecretFile both sign
+	SecretFile string        `config:"secret_file" unit:"path"`
+	Token      string        `config:"token" secret:"all"` // sent as bearer token, unless there is a TokenFile
+	TokenFile  string        `config:"token_file" unit:"path"`
+	Types      []string      `config:"types" oneof:"usage.record usage.unbilled deployment.status statement.closed"` // nil: all
+	Subject    string        `config:"subject" default:"workspace" oneof:"workspace key deployment"`
+	Source     string        `config:"source" default:"berth"`
+	Format     string        `config:"format" default:"batch" oneof:"batch single"`
+	Batch      int           `config:"batch" default:"100" min:"1" max:"1000"` // events of one message
+	Timeout    time.Duration `config:"timeout" default:"30s" min:"1s" max:"5m"`
 }
 
 // Log says how much is logged and in which form; auto: text on a terminal, else JSON.

@@ -18,6 +18,7 @@ func (b *binder) validate(c *Config) {
 	b.listen(c)
 	b.store(c)
 	b.billing(c)
+	b.push(&c.Push)
 	for i := range c.Specs {
 		b.spec(&c.Specs[i])
 	}
@@ -84,6 +85,26 @@ func (b *binder) store(c *Config) {
 	u, err := url.Parse(c.Store)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Host == "" && !u.Query().Has("host") {
 		b.wrong("store", "store must be sqlite or postgres://user:password@host/database")
+	}
+}
+
+// push never shows the address: its query may hold a key.
+func (b *binder) push(p *Push) {
+	if p.URL == "" {
+		if p.Secret != "" || p.SecretFile != "" || p.Token != "" || p.TokenFile != "" || p.Types != nil {
+			b.wrong("push", "push has no url; say where to send events, or leave push out")
+		}
+		return
+	}
+	u, err := url.Parse(p.URL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Fragment != "":
+		b.wrong("push.url", "push.url must be an address such as https://host/path, without user and password; a key goes into push.token_file")
+	case p.Secret == "" && p.SecretFile == "" && p.Token == "" && p.TokenFile == "":
+		b.wrong("push", "push has neither a secret nor a token, so that nobody could tell its messages from others; give push.secret_file, or push.token_file")
+	}
+	if source, err := url.Parse(p.Source); p.Source == "" || err != nil || source.User != nil {
+		b.wrong("push.source", "push.source is %s, but must be a URI or a name without spaces, such as berth/eu", quote(p.Source))
 	}
 }
 

@@ -32,6 +32,7 @@ type Options struct {
 	Prices      *berth.Prices
 	Books       *berth.Books
 	Backups     *berth.Backups
+	Push        *berth.Push
 
 	Calibrations    *berth.Calibrations
 	Reconciliations *berth.Reconciliations
@@ -152,6 +153,7 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/specs", s.listSpecs)
 	s.own("GET /berth/v1/nodes", s.listNodes)
 	s.mux.HandleFunc("POST /berth/v1/backup", s.createBackup)
+	s.own("GET /berth/v1/push", s.getPush)
 	s.own("GET /berth/v1/deployments/{id}/events", s.listEvents)
 	s.own("GET /berth/v1/deployments/{id}/replicas", s.listReplicas)
 	s.own("GET /berth/v1/deployments/{id}/explain", s.explain)

@@ -32,7 +32,10 @@ var auditTable = newTable("audits", "audit entry", func(a *berth.Audit) []column
 })
 
 func (s events) Append(ctx context.Context, e berth.Event) error {
-	return eventTable.insert(ctx, s.tx, e)
+	if err := eventTable.insert(ctx, s.tx, e); err != nil {
+		return err
+	}
+	return s.tx.notice(ctx, e.ID, "", "")
 }
 
 // List relies on ids being in order of time.

@@ -200,7 +200,10 @@ func (s lines) Spent(ctx context.Context, workspaceID, month, currency string) (
 
 func (s lines) Close(ctx context.Context, m berth.Month) error {
 	_, err := s.tx.exec(ctx, "INSERT INTO months (account_id, month, closed_at) VALUES (?, ?, ?)", m.AccountID, m.Month, instant{&m.ClosedAt})
-	return s.tx.dialect.wrote("closed month", err)
+	if err != nil {
+		return s.tx.dialect.wrote("closed month", err)
+	}
+	return s.tx.notice(ctx, "", m.AccountID, m.Month)
 }
 
 func (s lines) Closed(ctx context.Context, accountID string) ([]berth.Month, error) {

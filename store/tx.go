@@ -40,6 +40,7 @@ func (t *tx) Prices() berth.PriceStore             { return prices{t} }
 func (t *tx) Runs() berth.RunStore                 { return runs{t} }
 func (t *tx) Lines() berth.LineStore               { return lines{t} }
 func (t *tx) Ledger() berth.LedgerStore            { return ledger{t} }
+func (t *tx) Pushes() berth.PushStore              { return pushes{t} }
 
 func (t *tx) Reconciliations() berth.ReconciliationStore { return reconciliations{t} }
 

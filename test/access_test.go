@@ -145,6 +145,7 @@ var decisions = map[string]access{
 	"GET /berth/v1/specs":   {isolation: wide, role: api.RoleInference},
 	"GET /berth/v1/nodes":   {isolation: wide, role: api.RoleOwner},
 	"POST /berth/v1/backup": {isolation: wide, role: api.RoleOwner},
+	"GET /berth/v1/push":    {isolation: wide, role: api.RoleOwner},
 
 	"GET /berth/v1/deployments/{id}/events":   {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/events"},
 	"GET /berth/v1/deployments/{id}/replicas": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/deployments/${deployment}/replicas"},

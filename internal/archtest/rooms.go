@@ -37,6 +37,7 @@ var rooms = []room{
 	{"sched", []string{"."}, "turns for the domain's classes and lanes"},
 	{"billing", []string{"."}, "the domain's records to charges and postings"},
 	{"imports", []string{"."}, "files to the domain's models"},
+	{"push", []string{"."}, "the domain's records and events in the words of CloudEvents"},
 	{"meter", []string{".", "journal"}, "folds marks into the domain's records"},
 	{"reconcile", []string{".", "engine"}, "compares desired with observed and asks a Runner to act"},
 	{"engine/process", []string{".", "engine", "engine/keeper"}, "a Runner that speaks to keepers"},
@@ -57,7 +58,7 @@ var rooms = []room{
 	{"app", []string{
 		".", "abacus", "api", "backup", "billing", "config", "console", "engine", "engine/calibrate",
 		"engine/keeper", "engine/process", "engine/scrape", "fakeengine", "gateway", "imports", "internal/front", "internal/sse",
-		"journal", "limit", "meter", "reconcile", "sched", "secret", "server", "store",
+		"journal", "limit", "meter", "push", "reconcile", "sched", "secret", "server", "store",
 	}, "builds everything but the command line"},
 	{"cmd/berth", []string{"app", "cli", "engine/keeper", "fakeengine"}, "picks the program to be: keeper, fake engine or command"},
 	{"test/...", []string{".", "abacus", "api", "app", "config", "engine", "engine/keeper", "engine/process", "fakeengine"}, "end to end: a client, and the program as a value that can be its own keeper and engine; real processes beside engines that a bench makes up, with the demo model"},

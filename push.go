@@ -1,0 +1,50 @@
+package berth
+
+import (
+	"context"
+	"time"
+)
+
+// Notice is something besides usage records that the push URL is to be told: an event of a
+// deployment, or a month that was closed. Neither is set when it is not kept any more.
+type Notice struct {
+	Number     int64
+	Event      Event
+	Deployment Deployment // of the event
+	Month      Month
+}
+
+// PushState is how the push stands in this process.
+type PushState struct {
+	URL     string // without its query; "": none is configured
+	Types   []string
+	Failing bool
+	Since   time.Time // of Failing as it is; zero: nothing was sent yet
+	Reason  string    // why it fails
+	Tries   int       // in a row that failed
+	NextAt  time.Time // of the next try, while it fails
+	// DeliveredAt is when something was taken last, zero: nothing yet.
+	DeliveredAt time.Time
+	Delivered   int64 // events
+	// WaitingRecords and WaitingNotices are what the URL has not taken yet.
+	WaitingRecords, WaitingNotices int64
+}
+
+// Push answers how the push stands.
+type Push struct {
+	Store Store
+	State func() PushState
+}
+
+// Get returns the state with what waits. Needs [RoleOwner].
+func (s *Push) Get(ctx context.Context) (PushState, error) {
+	if !CallerFrom(ctx).May(RoleOwner) {
+		return PushState{}, accessDenied()
+	}
+	state := s.State()
+	err := s.Store.View(ctx, func(tx Tx) (err error) {
+		state.WaitingRecords, state.WaitingNotices, err = tx.Pushes().Waiting(ctx)
+		return err
+	})
+	return state, err
+}

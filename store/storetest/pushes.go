@@ -1,0 +1,127 @@
+package storetest
+
+import (
+	"time"
+
+	berth "github.com/berthhq/berth"
+)
+
+// pushed returns what waits for the push URL: the ids of records, then of notices.
+func (s suite) pushed(limit int64) (records []string, last int64, notices []berth.Notice) {
+	s.Helper()
+	err := s.store.View(s.Context(), func(tx berth.Tx) error {
+		records = nil
+		list, n, err := tx.Pushes().Records(s.Context(), limit)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			records = append(records, r.ID)
+		}
+		last = n
+		notices, err = tx.Pushes().Notices(s.Context(), limit)
+		return err
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return records, last, notices
+}
+
+func (s suite) waiting() [2]int64 {
+	s.Helper()
+	return view(s, func(tx berth.Tx) (n [2]int64, err error) {
+		n[0], n[1], err = tx.Pushes().Waiting(s.Context())
+		return n, err
+	})
+}
+
+func (s suite) event(id string) {
+	s.Helper()
+	s.write(func(tx berth.Tx) error {
+		return tx.Events().Append(s.Context(), berth.Event{ID: id, DeploymentID: deploymentID, At: epoch, Status: berth.StatusRunning, Reason: "It serves."})
+	})
+}
+
+var pushes = []promise{
+	{"without a push nothing waits for one", func(s suite) {
+		s.settle()
+		s.insertUsage(record(1, epoch))
+		s.event("evt_1")
+		records, last, notices := s.pushed(10)
+		if len(records) > 0 || last != 0 || len(notices) > 0 || s.waiting() != [2]int64{} {
+			s.Errorf("%v, %d, %v, %v wait", records, last, notices, s.waiting())
+		}
+	}},
+	{"a push begins with what is written from then on, in the order of writing, and goes on where it was", func(s suite) {
+		s.settle()
+		begin := func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context()) }
+		s.insertUsage(record(1, epoch))
+		s.write(begin)
+		s.write(begin)
+		s.insertUsage(record(9, epoch.Add(time.Hour)), record(5, epoch))
+		s.insertUsage(record(2, epoch), record(9, epoch.Add(time.Hour))) // an earlier id that came late, and a repeat
+		all := []string{record(9, epoch).ID, record(5, epoch).ID, record(2, epoch).ID}
+		records, _, _ := s.pushed(10)
+		s.same("in the order of writing", records, all)
+		records, last, _ := s.pushed(2)
+		s.same("a page", records, all[:2])
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Delivered(s.Context(), last) })
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Delivered(s.Context(), last-1) })
+		records, last, _ = s.pushed(10)
+		s.same("the rest", records, all[2:])
+		s.write(func(tx berth.Tx) error { return tx.Pushes().End(s.Context()) })
+		s.insertUsage(record(12, epoch))
+		s.write(begin)
+		records, _, _ = s.pushed(10)
+		s.same("the push was off meanwhile", records, []string{all[2], record(12, epoch).ID})
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Delivered(s.Context(), last) })
+		if n := s.waiting(); n[0] < 1 || n[1] != 0 {
+			s.Errorf("%v wait", n)
+		}
+	}},
+	{"a record that is pushed is whole", func(s suite) {
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context()) })
+		want := record(3, epoch)
+		s.insertUsage(want)
+		got := view(s, func(tx berth.Tx) ([]berth.UsageRecord, error) {
+			list, _, err := tx.Pushes().Records(s.Context(), 10)
+			return list, err
+		})
+		s.same("pushed", got, []berth.UsageRecord{want})
+	}},
+	{"an event of a deployment and a closed month wait until they are forgotten, and only if they were committed", func(s suite) {
+		s.settle()
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context()) })
+		s.event("evt_1")
+		month := berth.Month{AccountID: accountID, Month: "2026-10", ClosedAt: epoch}
+		s.write(func(tx berth.Tx) error { return tx.Lines().Close(s.Context(), month) })
+		s.refuse(berth.CodeConflict, func(tx berth.Tx) error {
+			if err := tx.Events().Append(s.Context(), berth.Event{ID: "evt_2", DeploymentID: deploymentID}); err != nil {
+				return err
+			}
+			return tx.Lines().Close(s.Context(), month)
+		})
+		s.event("evt_3")
+		_, _, notices := s.pushed(10)
+		if len(notices) != 3 {
+			s.Fatalf("%d notices", len(notices))
+		}
+		for i, want := range []string{"evt_1", "", "evt_3"} {
+			n := notices[i]
+			if n.Event.ID != want || (want != "") != (n.Deployment.ID == deploymentID) || i > 0 && n.Number <= notices[i-1].Number {
+				s.Errorf("notice %d is %+v", i, n)
+			}
+		}
+		s.same("month", notices[1].Month, month)
+		s.same("waiting", s.waiting(), [2]int64{0, 3})
+		s.write(func(tx berth.Tx) error {
+			return tx.Pushes().Forget(s.Context(), []int64{notices[0].Number, notices[1].Number})
+		})
+		_, _, notices = s.pushed(1)
+		s.same("left", notices[0].Event.ID, "evt_3")
+		s.write(func(tx berth.Tx) error { return tx.Pushes().End(s.Context()) })
+		s.event("evt_4")
+		s.same("waiting", s.waiting(), [2]int64{0, 1})
+	}},
+}
