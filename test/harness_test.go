@@ -27,6 +27,7 @@ import (
 	"github.com/berthhq/berth/engine/enginetest"
 	"github.com/berthhq/berth/engine/keeper"
 	"github.com/berthhq/berth/fakeengine"
+	"github.com/berthhq/berth/store/pgtest"
 )
 
 // TestMain lets the test binary be what berth is to its own children.
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 			os.Exit(fakeengine.Run(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
 		}
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	goleak.VerifyTestMain(pgtest.M{M: m}, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(builtDir) // "" removes nothing
 		os.Exit(code)
 	}))
