@@ -9,7 +9,7 @@ LINT    := .cache/bin/golangci-lint
 VLLM    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/berth-vllm/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vllm lint bench bench-control bench-promises fmt
+.PHONY: help build demo test test-vllm lint bench bench-control bench-promises bench-money fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-control: ## the control plane with 10,000 deployments
 bench-promises: build ## whether reserved calls get what was sold while others flood, on three engines
 	$(BIN) engine install llamacpp
 	go run ./test/bench/promises -berth $(BIN) -vllm $(VLLM)/bin/vllm
+
+bench-money: ## usage and money with 10,000,000 records and 1,000,000 postings; RECORDS=N for fewer
+	go test -count=1 -v -timeout 2h -run TestFigures ./test/bench/money -figures -records $(or $(RECORDS),10000000)
 
 fmt: ## format all Go files
 	.ci/tools lint

@@ -24,6 +24,11 @@ type Line struct {
 	Per           int64  // in the same unit as Quantity
 	Currency      string
 	Amount        Nano
+	// Posted is how much of the amount the ledger has: by so many Postings, the last at
+	// PostedAt. Before the first that is when the line was first made.
+	Posted   Nano
+	Postings int64
+	PostedAt time.Time
 }
 
 // Late reports whether the line is of a month before that of its statement, which was

@@ -22,8 +22,11 @@ func (a *Account) Zone() *time.Location {
 
 // MonthOf returns the month in which a moment is.
 func (a *Account) MonthOf(at time.Time) Period {
-	year, month, _ := at.In(a.Zone()).Date()
-	return a.month(year, month)
+	day, err := time.Parse(time.DateOnly, DayOf(at, a.Zone()).Name)
+	if err != nil { // no year that a client can name
+		day = at
+	}
+	return a.month(day.Year(), day.Month())
 }
 
 // MonthNamed returns the month of a name, "" for the one in which now is; [CodeInvalid]
@@ -48,9 +51,16 @@ func (a *Account) Next(m Period) Period { return a.MonthOf(m.End) }
 
 func (a *Account) month(year int, month time.Month) Period {
 	zone := a.Zone()
-	return Period{
-		Name:  time.Date(year, month, 1, 0, 0, 0, 0, time.UTC).Format(monthLayout),
-		Start: time.Date(year, month, 1, 0, 0, 0, 0, zone),
-		End:   time.Date(year, month+1, 1, 0, 0, 0, 0, zone),
+	first := func(month time.Month) (name string, start time.Time) {
+		t := time.Date(year, month, 1, 0, 0, 0, 0, time.UTC)
+		day, err := DayNamed(t.Format(time.DateOnly), zone)
+		if err != nil { // no year that a client can name
+			return t.Format(monthLayout), t
+		}
+		return t.Format(monthLayout), day.Start
 	}
+	p := Period{}
+	p.Name, p.Start = first(month)
+	_, p.End = first(month + 1)
+	return p
 }

@@ -139,7 +139,7 @@ func (s *Prices) Set(ctx context.Context, list []NewPrice) ([]PriceVersion, erro
 			return "", Errorf(CodeInvalid, "The book would have %d versions of prices; %d is the most, ever.", len(all)+len(set), MaxPrices)
 		}
 		for _, p := range set {
-			if err := tx.Prices().Insert(ctx, p); err != nil {
+			if err := putPrice(ctx, tx, p); err != nil {
 				return "", err
 			}
 			all = append(all, p)
@@ -285,4 +285,13 @@ func (p *Price) checkNano(asked *NewPrice) error {
 		return Errorf(CodeInvalid, "price_nano is too large: %d billionths of the currency for one of the dimension is the most", most)
 	}
 	return nil
+}
+
+// putPrice puts a price into the book. Sums of usage are kept apart from then on where it
+// needs that.
+func putPrice(ctx context.Context, tx Tx, p Price) error {
+	if err := tx.Prices().Insert(ctx, p); err != nil || p.ByTime() {
+		return err
+	}
+	return tx.Usage().Split(ctx, p.From, p.FromTokens)
 }

@@ -17,6 +17,9 @@ type Run struct {
 	Spec          string // mu: the spec's name
 	StartedAt     time.Time
 	EndedAt       time.Time // zero: it goes on
+	// RatedTo is the moment up to which lines say what the run is charged. The store sets it
+	// back when something is written of an earlier one.
+	RatedTo time.Time
 	// Steps are what was to be charged and since when, the first at StartedAt, in order.
 	Steps []RunStep
 }

@@ -100,7 +100,8 @@ func (s *Statements) view(ctx context.Context, of StatementOf, read func(tx Tx, 
 			return err
 		}
 		closed, err := tx.Lines().Closed(ctx, a.ID)
-		if i := slices.IndexFunc(closed, func(c Month) bool { return c.Month == m.Name }); i >= 0 {
+		// A month that is closed closes all before it.
+		if i := slices.IndexFunc(closed, func(c Month) bool { return c.Month >= m.Name }); i >= 0 {
 			st.ClosedAt = closed[i].ClosedAt
 		}
 		return err
@@ -109,6 +110,9 @@ func (s *Statements) view(ctx context.Context, of StatementOf, read func(tx Tx, 
 		return Statement{}, err
 	}
 	st.Lines = slices.DeleteFunc(st.Lines, func(l Line) bool { return l.Quantity == 0 && l.Amount == 0 })
+	for i := range st.Lines { // how far the ledger is behind is no part of what is owed
+		st.Lines[i].Posted, st.Lines[i].Postings, st.Lines[i].PostedAt = 0, 0, time.Time{}
+	}
 	st.Totals, err = totals(st.Currency, st.Lines)
 	return st, err
 }

@@ -337,6 +337,7 @@ type RunStore interface {
 	Step(ctx context.Context, id string, s RunStep) error
 	// End ends a run that goes on; CodeNotFound when it does not.
 	End(ctx context.Context, id string, at time.Time) error
+	Get(ctx context.Context, id string) (Run, error)
 	// Of returns the run of a deployment that goes on; CodeNotFound without one.
 	Of(ctx context.Context, deploymentID string) (Run, error)
 	// Live returns the runs that go on, by id.
@@ -347,8 +348,9 @@ type RunStore interface {
 	// Unrated returns the runs that rating has not finished: those that go on, and those
 	// that ended since. By id, at most limit, after the given id ("" = from the first).
 	Unrated(ctx context.Context, after string, limit int64) ([]Run, error)
-	// Rated notes that every minute of a run that ended has become lines.
-	Rated(ctx context.Context, id string) error
+	// Rated notes that the minutes of a run that began before a moment have become lines,
+	// and if it had ended by then that all of them have.
+	Rated(ctx context.Context, id string, by time.Time) error
 	// Beat notes that an instance of Berth was alive at a moment; an earlier one than noted
 	// changes nothing.
 	Beat(ctx context.Context, instance string, at time.Time) error
@@ -359,9 +361,19 @@ type RunStore interface {
 // LineStore keeps the lines of statements, which rating alone writes, and which months are
 // closed.
 type LineStore interface {
-	// Put inserts a line or replaces the one of the same account, month, day, deployment,
-	// class, dimension and price.
+	// Put inserts a line, or replaces quantity and amount of the one of the same account,
+	// month, day, deployment, class, dimension and price.
 	Put(ctx context.Context, l Line) error
+	// Posted writes down how much of a line that is there has been posted.
+	Posted(ctx context.Context, l Line) error
+	// Growing returns lines of an account ("" = all) whose amount is not what was posted,
+	// those last posted before a moment, longest ago first, at most limit.
+	Growing(ctx context.Context, accountID string, before time.Time, limit int64) ([]Line, error)
+	// Unposted adds up by how much the lines of an account have grown since they were
+	// posted: what its balance is too high by.
+	Unposted(ctx context.Context, accountID, currency string) (Nano, error)
+	// Days returns the days, from one on, of which a deployment has lines.
+	Days(ctx context.Context, deploymentID, from string) ([]string, error)
 	// Of returns the lines of one day of a deployment, of whichever month's statement.
 	Of(ctx context.Context, deploymentID, day string) ([]Line, error)
 	// Month returns the lines of an account's statement in their order: by day, name,
@@ -370,7 +382,7 @@ type LineStore interface {
 	// Spent adds up what a workspace used of a month in one currency, late lines of other
 	// months left out.
 	Spent(ctx context.Context, workspaceID, month, currency string) (Nano, error)
-	// Close closes a month of an account; CodeConflict when it is.
+	// Close closes a month of an account, and with it all before; CodeConflict when it is.
 	Close(ctx context.Context, m Month) error
 	// Closed returns the closed months of an account, oldest first.
 	Closed(ctx context.Context, accountID string) ([]Month, error)
@@ -381,7 +393,8 @@ type LineStore interface {
 type LedgerStore interface {
 	// Post checks and inserts a posting and adds its entries to the balances. One of the
 	// same cause and reference that is there already is left as it is and done is false;
-	// CodeConflict when that one is about other money.
+	// CodeConflict when that one is about other money. Time never goes back in the ledger of
+	// an account: a posting earlier than the last is kept as of that moment.
 	Post(ctx context.Context, p Posting) (done bool, err error)
 	// Find returns the posting of a cause and a reference.
 	Find(ctx context.Context, cause PostingCause, reference string) (Posting, error)

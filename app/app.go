@@ -17,6 +17,7 @@ import (
 	"time"
 
 	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/billing"
 	"github.com/berthhq/berth/config"
 	"github.com/berthhq/berth/engine"
 	"github.com/berthhq/berth/engine/keeper"
@@ -57,6 +58,7 @@ type App struct {
 	gateway  *gateway.Gateway
 	meter    *meter.Meter
 	loop     *reconcile.Loop
+	desk     *billing.Desk
 	routing  *routing
 	services services
 	listener net.Listener
@@ -83,6 +85,7 @@ type services struct {
 	imports     *berth.Imports
 	prices      *berth.Prices
 	books       *berth.Books
+	statements  *berth.Statements
 	backups     *berth.Backups
 	push        *berth.Push
 
@@ -180,6 +183,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.runner = scrape.New(scrape.Options{
 		Runner: a.newRunner(drivers), Drivers: drivers, Book: a.meter, Client: a.prober, Now: time.Now, Logger: a.opt.Logger,
 	})
+	a.desk = billing.New(billing.Options{Store: a.store, Now: time.Now, NewID: newID, Logger: a.opt.Logger, Folded: a.meter.Folded})
 	now := time.Now()
 	bookings, err := a.meter.LastMinute(now)
 	if err != nil {
@@ -255,7 +259,8 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		usage:       &berth.Usage{Store: a.store},
 		inventory:   &berth.Inventory{Store: a.store},
 		prices:      &berth.Prices{Writer: writer},
-		books:       &berth.Books{Writer: writer},
+		books:       &berth.Books{Writer: writer, Rate: a.desk.Rate},
+		statements:  &berth.Statements{Store: a.store, Now: time.Now, Settle: a.desk.Rate, Rerate: a.desk.Rerate},
 		backups:     &berth.Backups{Writer: writer, Take: a.takeBackup},
 		push:        &berth.Push{Store: a.store, State: a.pushState},
 		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/berthhq/berth/internal/front"
@@ -13,6 +14,7 @@ const (
 	callGrace   = 30 * time.Second // running calls
 	httpGrace   = 5 * time.Second  // connections without a call
 	engineGrace = 30 * time.Second // engines, by force at the end
+	deskGrace   = 10 * time.Second // the last charges
 )
 
 // Run serves until ctx ends: then no new calls are taken, running ones have 30 s, the
@@ -33,6 +35,11 @@ func (a *App) Run(ctx context.Context) error {
 	go func() {
 		defer close(watched)
 		a.watchAccounts(loopCtx)
+	}()
+	rated := make(chan struct{})
+	go func() {
+		defer close(rated)
+		a.desk.Run(loopCtx)
 	}()
 	swept, emptied := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -85,11 +92,12 @@ func (a *App) Run(ctx context.Context) error {
 	<-emptied
 	<-beaten
 	<-watched
+	<-rated
 	err = errors.Join(err, <-loopDone, <-importsDone, a.endRuns(context.WithoutCancel(ctx)))
 	stopReading()
 	<-readingDone
 	a.runner.Rest(context.WithoutCancel(ctx))
-	err = errors.Join(err, a.meter.Stop(), a.stopEngines()) // nobody makes marks any more
+	err = errors.Join(err, a.meter.Stop(), a.lastCharges(context.WithoutCancel(ctx)), a.stopEngines()) // nobody makes marks any more
 	a.opt.Logger.Info("stopped")
 	return err
 }
@@ -129,6 +137,17 @@ func shutDown(ctx context.Context, s *front.Server) error {
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		return s.Close()
+	}
+	return nil
+}
+
+// lastCharges brings lines and postings up to the stop, after the last usage records and the
+// ends of runs are written. What there is no time for waits for the next start.
+func (a *App) lastCharges(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, deskGrace)
+	defer cancel()
+	if err := a.desk.Rate(ctx); err != nil {
+		return fmt.Errorf("write the last charges, which the next start does: %w", err)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type Meter struct {
 	unkept   atomic.Int64 // records that found no room
 	crowded  atomic.Bool  // more than half of the journal waits
 	settled  sync.Map     // nonces of engines whose counters agree with records, as they showed
+	folded   atomic.Int64 // when the last fold of all there was began, in nanoseconds
 }
 
 // Open opens the journal and finds out how far it was folded. Start folds, Stop closes.
@@ -218,7 +219,11 @@ func (m *Meter) folding() {
 	for failing := false; ; {
 		u := m.journal.Usage()
 		m.crowded.Store(u.Segments > u.Most/2)
+		began := m.opt.Now()
 		err := m.fold.all(ctx)
+		if err == nil {
+			m.folded.Store(began.UnixNano())
+		}
 		if (err != nil) != failing {
 			failing = err != nil
 			m.say(err)
@@ -258,6 +263,9 @@ func (m *Meter) Stop() error {
 	}
 	return nil
 }
+
+// Folded returns a moment: every call that had ended by then is in the store.
+func (m *Meter) Folded() time.Time { return time.Unix(0, m.folded.Load()) }
 
 // Usage returns what the journal holds.
 func (m *Meter) Usage() journal.Usage { return m.journal.Usage() }

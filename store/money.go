@@ -56,11 +56,12 @@ var runTable = newTable("runs", "run", func(r *berth.Run) []column {
 		{"spec", &r.Spec},
 		{"started_at", instant{&r.StartedAt}},
 		{"ended_at", instant{&r.EndedAt}},
+		{"rated_to", instant{&r.RatedTo}},
 	}
 })
 
-const insertRunSQL = `INSERT INTO runs (id, account_id, workspace_id, deployment_id, deployed_model, model_name, base_model, plan, spec, started_at, ended_at, rated)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, FALSE)`
+const insertRunSQL = `INSERT INTO runs (id, account_id, workspace_id, deployment_id, deployed_model, model_name, base_model, plan, spec, started_at, ended_at, rated_to, rated)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, FALSE)`
 
 func (s runs) Insert(ctx context.Context, r berth.Run) error {
 	if _, err := s.tx.exec(ctx, insertRunSQL, runTable.fields(&r)...); err != nil {
@@ -80,16 +81,20 @@ const putStepSQL = `INSERT INTO run_steps (run_id, at, units, input_tpm, output_
 
 func (s runs) Step(ctx context.Context, id string, step berth.RunStep) error {
 	_, err := s.tx.exec(ctx, putStepSQL, id, instant{&step.At}, step.Units, step.PTU.InputTPM, step.PTU.OutputTPM, step.PTU.ThinkingTPM)
+	if err == nil {
+		_, err = s.tx.exec(ctx, "UPDATE runs SET rated_to = ? WHERE id = ? AND rated_to > ?", instant{&step.At}, id, instant{&step.At})
+	}
 	return s.tx.dialect.wrote(runTable.noun, err)
 }
 
 func (s runs) End(ctx context.Context, id string, at time.Time) error {
-	n, err := s.tx.exec(ctx, "UPDATE runs SET ended_at = ? WHERE id = ? AND ended_at = 0", instant{&at}, id)
+	n, err := s.tx.exec(ctx, `UPDATE runs SET ended_at = ?, rated_to = CASE WHEN rated_to > ? THEN ? ELSE rated_to END
+		WHERE id = ? AND ended_at = 0`, instant{&at}, instant{&at}, instant{&at}, id)
 	return runTable.changedOne(s.tx, n, err)
 }
 
-func (s runs) Rated(ctx context.Context, id string) error {
-	n, err := s.tx.exec(ctx, "UPDATE runs SET rated = TRUE WHERE id = ? AND ended_at <> 0", id)
+func (s runs) Rated(ctx context.Context, id string, by time.Time) error {
+	n, err := s.tx.exec(ctx, "UPDATE runs SET rated_to = ?, rated = ended_at <> 0 AND ended_at <= ? WHERE id = ?", instant{&by}, instant{&by}, id)
 	return runTable.changedOne(s.tx, n, err)
 }
 
@@ -102,6 +107,14 @@ func (s runs) Beat(ctx context.Context, instance string, at time.Time) error {
 func (s runs) LastBeat(ctx context.Context, instance string) (at time.Time, err error) {
 	n, err := s.tx.number(ctx, "read the last beat", "SELECT COALESCE(MAX(at), 0) FROM beats WHERE instance = ?", instance)
 	return fromNanos(n), err
+}
+
+func (s runs) Get(ctx context.Context, id string) (berth.Run, error) {
+	r, err := runTable.one(ctx, s.tx, "WHERE id = ?", id)
+	if err == nil {
+		err = s.steps(ctx, &r)
+	}
+	return r, err
 }
 
 func (s runs) Of(ctx context.Context, deploymentID string) (berth.Run, error) {
@@ -167,6 +180,9 @@ var lineTable = newTable("lines", "line", func(l *berth.Line) []column {
 		{"per", &l.Per},
 		{"currency", &l.Currency},
 		{"amount", &l.Amount},
+		{"posted", &l.Posted},
+		{"postings", &l.Postings},
+		{"posted_at", instant{&l.PostedAt}},
 	}
 })
 
@@ -176,6 +192,38 @@ var putLineSQL = lineTable.insertSQL + ` ON CONFLICT (account_id, month, day, de
 func (s lines) Put(ctx context.Context, l berth.Line) error {
 	_, err := s.tx.exec(ctx, putLineSQL, lineTable.fields(&l)...)
 	return s.tx.dialect.wrote(lineTable.noun, err)
+}
+
+const lineKey = "account_id = ? AND month = ? AND day = ? AND deployment_id = ? AND dimension = ? AND class = ? AND from_tokens = ? AND price_id = ? AND currency = ?"
+
+func (s lines) Posted(ctx context.Context, l berth.Line) error {
+	n, err := s.tx.exec(ctx, "UPDATE lines SET posted = ?, postings = ?, posted_at = ? WHERE "+lineKey,
+		int64(l.Posted), l.Postings, instant{&l.PostedAt}, l.AccountID, l.Month, l.Day, l.DeploymentID, string(l.Dimension), string(l.Class), l.FromTokens, l.PriceID, l.Currency)
+	return lineTable.changedOne(s.tx, n, err)
+}
+
+func (s lines) Growing(ctx context.Context, accountID string, before time.Time, limit int64) ([]berth.Line, error) {
+	f := filter{conditions: []string{"amount <> posted"}}
+	f.equals("account_id", accountID)
+	f.add("posted_at < ?", instant{&before})
+	return lineTable.all(ctx, s.tx, f.where()+" ORDER BY posted_at, day, deployment_id, dimension, class, from_tokens, price_id, currency"+f.page(0, limit), f.args...)
+}
+
+func (s lines) Unposted(ctx context.Context, accountID, currency string) (berth.Nano, error) {
+	n, err := s.tx.number(ctx, "add up what is not posted", `SELECT CAST(COALESCE(SUM(amount - posted), 0) AS BIGINT) FROM lines
+		WHERE amount <> posted AND account_id = ? AND currency = ?`, accountID, currency)
+	return berth.Nano(n), err
+}
+
+func (s lines) Days(ctx context.Context, deploymentID, from string) ([]string, error) {
+	var list []string
+	err := s.tx.each(ctx, func(rows *sql.Rows) error {
+		var day string
+		err := rows.Scan(&day)
+		list = append(list, day)
+		return err
+	}, "SELECT DISTINCT day FROM lines WHERE deployment_id = ? AND day >= ? ORDER BY day", deploymentID, from)
+	return list, read(lineTable.noun, err)
 }
 
 const lineOrder = "ORDER BY day, deployed_model, deployment_id, dimension, class, from_tokens, price_id, currency"
@@ -237,6 +285,13 @@ var postSQL = postingTable.insertSQL + " ON CONFLICT (cause, reference) DO NOTHI
 func (s ledger) Post(ctx context.Context, p berth.Posting) (done bool, err error) {
 	if err := p.Check(); err != nil {
 		return false, err
+	}
+	last, err := s.tx.number(ctx, "read the time of the last posting", "SELECT COALESCE(MAX(at), 0) FROM postings WHERE account_id = ?", p.AccountID)
+	if err != nil {
+		return false, err
+	}
+	if last := fromNanos(last); last.After(p.At) {
+		p.At = last
 	}
 	n, err := s.tx.exec(ctx, postSQL, postingTable.fields(&p)...)
 	if err != nil {

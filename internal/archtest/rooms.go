@@ -61,7 +61,7 @@ var rooms = []room{
 		"journal", "limit", "meter", "push", "reconcile", "sched", "secret", "server", "store",
 	}, "builds everything but the command line"},
 	{"cmd/berth", []string{"app", "cli", "engine/keeper", "fakeengine"}, "picks the program to be: keeper, fake engine or command"},
-	{"test/...", []string{".", "abacus", "api", "app", "config", "engine", "engine/keeper", "engine/process", "fakeengine"}, "end to end: a client, and the program as a value that can be its own keeper and engine; real processes beside engines that a bench makes up, with the demo model"},
+	{"test/...", []string{".", "abacus", "api", "app", "billing", "config", "engine", "engine/keeper", "engine/process", "fakeengine", "journal", "meter"}, "end to end: a client, and the program as a value that can be its own keeper and engine; real processes beside engines that a bench makes up, with the demo model; the way of money alone for its bench"},
 }
 
 // forTests lists what the tests of any room may import beside what the room may: nothing

@@ -39,7 +39,7 @@ var money = []promise{
 	{"a deployment has one run that goes on, which ends once and is unrated until it is said to be rated", func(s suite) {
 		ctx := s.Context()
 		r := filled[berth.Run]()
-		r.ID, r.EndedAt, r.StartedAt, r.Steps[0].At = "svc_1", time.Time{}, epoch, epoch
+		r.ID, r.EndedAt, r.RatedTo, r.StartedAt, r.Steps[0].At = "svc_1", time.Time{}, time.Time{}, epoch, epoch
 		r.Steps[1].At = epoch.Add(time.Hour)
 		second := r
 		second.ID, second.StartedAt, second.Steps = "svc_2", epoch.Add(3*time.Hour), nil
@@ -47,12 +47,13 @@ var money = []promise{
 		s.refuse(berth.CodeConflict, func(tx berth.Tx) error { return tx.Runs().Insert(ctx, second) })
 		s.same("run", view(s, func(tx berth.Tx) (berth.Run, error) { return tx.Runs().Of(ctx, r.DeploymentID) }), r)
 		step := berth.RunStep{At: r.Steps[1].At, Units: 7}
-		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID) })
+		s.write(func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID, epoch.Add(150*time.Minute)) })
+		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return tx.Runs().Rated(ctx, "svc_none", epoch) })
 		s.write(func(tx berth.Tx) error {
 			return first(tx.Runs().Step(ctx, r.ID, step), tx.Runs().End(ctx, r.ID, epoch.Add(2*time.Hour)), tx.Runs().Insert(ctx, second))
 		})
 		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return tx.Runs().End(ctx, r.ID, epoch) })
-		r.Steps[1], r.EndedAt = step, epoch.Add(2*time.Hour)
+		r.Steps[1], r.EndedAt, r.RatedTo = step, epoch.Add(2*time.Hour), step.At
 		during := func(from, to time.Duration) []berth.Run {
 			return view(s, func(tx berth.Tx) ([]berth.Run, error) {
 				return tx.Runs().During(ctx, r.DeploymentID, epoch.Add(from), epoch.Add(to))
@@ -61,13 +62,16 @@ var money = []promise{
 		s.same("during the first", during(0, time.Minute), []berth.Run{r})
 		s.same("between", during(2*time.Hour, 3*time.Hour), []berth.Run(nil))
 		s.same("during both", during(time.Hour, 9*time.Hour), []berth.Run{r, second})
+		s.same("one", view(s, func(tx berth.Tx) (berth.Run, error) { return tx.Runs().Get(ctx, r.ID) }), r)
 		s.same("live", view(s, func(tx berth.Tx) ([]berth.Run, error) { return tx.Runs().Live(ctx) }), []berth.Run{second})
 		unrated := func(after string) []string {
 			list := view(s, func(tx berth.Tx) ([]berth.Run, error) { return tx.Runs().Unrated(ctx, after, 10) })
 			return ids(list, func(r berth.Run) string { return r.ID })
 		}
 		s.same("unrated", unrated(""), []string{"svc_1", "svc_2"})
-		s.write(func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID) })
+		s.write(func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID, epoch.Add(2*time.Hour-1)) })
+		s.same("unrated before its end", unrated(""), []string{"svc_1", "svc_2"})
+		s.write(func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID, epoch.Add(2*time.Hour)) })
 		s.same("unrated then", unrated(""), []string{"svc_2"})
 	}},
 	{"the latest beat of an instance is kept", func(s suite) {
@@ -105,6 +109,55 @@ var money = []promise{
 		s.same("of a day", view(s, func(tx berth.Tx) ([]berth.Line, error) { return tx.Lines().Of(ctx, l.DeploymentID, l.Day) }), []berth.Line{more})
 		s.same("spent", view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Lines().Spent(ctx, l.WorkspaceID, "2026-03", "CNY") }), berth.Nano(7))
 		s.same("spent in another month", view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Lines().Spent(ctx, l.WorkspaceID, "2026-04", "CNY") }), berth.Nano(0))
+	}},
+	{"a line says how much of it was posted, which another quantity does not change", func(s suite) {
+		ctx := s.Context()
+		l := filled[berth.Line]()
+		l.Day, l.Currency, l.Amount, l.Posted, l.Postings, l.PostedAt = "2026-03-02", "CNY", 5, 0, 0, epoch
+		other := l
+		other.Day, other.Amount, other.PostedAt = "2026-03-03", 7, epoch.Add(-time.Second)
+		even := l
+		even.Day, even.Posted = "2026-03-04", even.Amount
+		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return tx.Lines().Posted(ctx, l) })
+		s.write(func(tx berth.Tx) error {
+			return first(tx.Lines().Put(ctx, l), tx.Lines().Put(ctx, other), tx.Lines().Put(ctx, even))
+		})
+		growing := func(account string, before time.Time, limit int64) []berth.Line {
+			return view(s, func(tx berth.Tx) ([]berth.Line, error) { return tx.Lines().Growing(ctx, account, before, limit) })
+		}
+		s.same("growing", growing(l.AccountID, epoch.Add(1), 9), []berth.Line{other, l})
+		s.same("the first of all", growing("", epoch.Add(1), 1), []berth.Line{other})
+		s.same("last posted earlier", growing("", epoch, 9), []berth.Line{other})
+		s.same("of another account", growing("77", epoch.Add(1), 9), []berth.Line(nil))
+		unposted := func() berth.Nano {
+			return view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Lines().Unposted(ctx, l.AccountID, "CNY") })
+		}
+		s.same("unposted", unposted(), berth.Nano(12))
+		l.Posted, l.Postings, l.PostedAt = 5, 1, epoch.Add(time.Hour)
+		s.write(func(tx berth.Tx) error { return tx.Lines().Posted(ctx, l) })
+		s.same("unposted then", unposted(), berth.Nano(7))
+		l.Quantity, l.Amount = l.Quantity+1, 6
+		again := l
+		again.Posted, again.Postings, again.PostedAt = 0, 0, time.Time{}
+		s.write(func(tx berth.Tx) error { return tx.Lines().Put(ctx, again) })
+		s.same("put again", view(s, func(tx berth.Tx) ([]berth.Line, error) { return tx.Lines().Of(ctx, l.DeploymentID, l.Day) }), []berth.Line{l})
+		s.same("unposted after that", unposted(), berth.Nano(8))
+		s.same("days", view(s, func(tx berth.Tx) ([]string, error) { return tx.Lines().Days(ctx, l.DeploymentID, "2026-03-03") }), []string{"2026-03-03", "2026-03-04"})
+	}},
+	{"time never goes back in the ledger of an account", func(s suite) {
+		ctx := s.Context()
+		early := posting("post_2", "b", 7)
+		early.At = epoch.Add(-time.Hour)
+		s.write(func(tx berth.Tx) error {
+			for _, p := range []berth.Posting{posting("post_1", "a", 5), early} {
+				if _, err := tx.Ledger().Post(ctx, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		p := view(s, func(tx berth.Tx) (berth.Posting, error) { return tx.Ledger().Find(ctx, berth.CausePayment, "b") })
+		s.same("at", p.At, epoch)
 	}},
 	{"a month is closed once", func(s suite) {
 		m := filled[berth.Month]()

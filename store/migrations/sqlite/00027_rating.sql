@@ -1,0 +1,11 @@
+-- How far runs have become lines, and lines postings.
+
+-- +goose Up
+
+ALTER TABLE runs ADD COLUMN rated_to INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE lines ADD COLUMN posted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE lines ADD COLUMN postings INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE lines ADD COLUMN posted_at INTEGER NOT NULL DEFAULT 0;
+
+CREATE INDEX lines_growing ON lines (account_id, currency, posted_at) WHERE amount <> posted;
+CREATE INDEX postings_by_time ON postings (account_id, at);
