@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -586,4 +587,110 @@ func TestPostingsWaitUntilSomebodyAsks(t *testing.T) {
 	if posted := -o.balance(berth.CustomerSide(payer)); posted+unposted != 130*nano {
 		t.Errorf("%d are posted and %d are not", posted, unposted)
 	}
+}
+
+// begin begins a run of two units that goes on.
+func (o *office) begin(at time.Time) {
+	o.Helper()
+	run := mu(2, at, 0)
+	run.EndedAt = time.Time{}
+	o.tx(func(ctx context.Context, tx berth.Tx) error { return tx.Runs().Insert(ctx, run) })
+}
+
+func (o *office) step(at time.Time, units int64) {
+	o.Helper()
+	o.tx(func(ctx context.Context, tx berth.Tx) error {
+		return tx.Runs().Step(ctx, "svc_1", berth.RunStep{At: at, Units: units})
+	})
+}
+
+func (o *office) rateAt(at time.Time) {
+	o.Helper()
+	o.set(at)
+	o.rate()
+}
+
+// byDay returns the unit minutes of October's days.
+func (o *office) byDay() map[string]int64 {
+	o.Helper()
+	days := map[string]int64{}
+	for _, l := range o.lines("2026-10") {
+		if l.Quantity != 0 {
+			days[l.Day] += l.Quantity
+		}
+	}
+	return days
+}
+
+func (o *office) wantDays(want map[string]int64) {
+	o.Helper()
+	if got := o.byDay(); !maps.Equal(got, want) {
+		o.Errorf("unit minutes by day = %v, want %v", got, want)
+	}
+}
+
+// What is written of a time that has been rated changes the lines of that time.
+func TestWhatIsWrittenLateIsRatedAgain(t *testing.T) {
+	t.Parallel()
+	begin := func(t *testing.T, at time.Time) *office {
+		o := newOffice(t, openSQLite(t), berth.Account{ID: payer, Currency: "CNY", TimeZone: "UTC"}, []berth.Price{price(berth.DimensionUnitMinute, nano, 1)}, at)
+		o.begin(at)
+		return o
+	}
+	midnight := time.Date(2026, 10, 3, 0, 0, 0, 0, time.UTC)
+	t.Run("a step in a minute that was rated", func(t *testing.T) {
+		t.Parallel()
+		o := begin(t, noon)
+		o.rateAt(noon.Add(20 * time.Second))
+		o.step(noon.Add(30*time.Second), 7)
+		o.rateAt(noon.Add(40 * time.Second))
+		o.wantDays(map[string]int64{"2026-10-02": 7})
+	})
+	t.Run("a step after midnight in a minute of the day before", func(t *testing.T) {
+		t.Parallel()
+		o := begin(t, midnight.Add(-30*time.Second))
+		o.rateAt(midnight.Add(-10 * time.Second))
+		o.step(midnight.Add(10*time.Second), 7)
+		o.rateAt(midnight.Add(20 * time.Second))
+		o.wantDays(map[string]int64{"2026-10-02": 7})
+		o.rateAt(midnight.Add(40 * time.Second))
+		o.wantDays(map[string]int64{"2026-10-02": 7, "2026-10-03": 7})
+	})
+	t.Run("an end on a day before the last that was rated", func(t *testing.T) {
+		t.Parallel()
+		o := begin(t, midnight.Add(-time.Hour))
+		o.rateAt(midnight.Add(50 * time.Hour))
+		o.wantDays(map[string]int64{"2026-10-02": 120, "2026-10-03": 2880, "2026-10-04": 2880, "2026-10-05": 240})
+		o.tx(func(ctx context.Context, tx berth.Tx) error {
+			return tx.Runs().End(ctx, "svc_1", midnight.Add(-30*time.Minute))
+		})
+		o.rate()
+		o.wantDays(map[string]int64{"2026-10-02": 60})
+		o.audit()
+	})
+	t.Run("a clock that is set back takes nothing away", func(t *testing.T) {
+		t.Parallel()
+		o := begin(t, noon)
+		o.rateAt(noon.Add(time.Hour))
+		o.rateAt(noon.Add(10 * time.Minute))
+		o.wantDays(map[string]int64{"2026-10-02": 120})
+	})
+}
+
+// A run of years is rated in shares, and one that comes up late entirely.
+func TestALongRunIsRatedInShares(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, openSQLite(t), berth.Account{ID: payer, Currency: "CNY", TimeZone: "UTC"}, []berth.Price{price(berth.DimensionUnitMinute, nano, 1)}, noon)
+	o.begin(noon)
+	o.rateAt(noon.AddDate(0, 0, 200))
+	if earned := o.balance(berth.RevenueSide(workspace)); earned != 200*24*60*2*nano {
+		t.Errorf("200 days earned %d", earned)
+	}
+	o.tx(func(ctx context.Context, tx berth.Tx) error {
+		r, err := tx.Runs().Get(ctx, "svc_1")
+		if !r.RatedTo.Equal(o.now()) {
+			t.Errorf("rated to %s", r.RatedTo)
+		}
+		return err
+	})
 }
