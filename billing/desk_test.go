@@ -672,8 +672,9 @@ func TestWhatIsWrittenLateIsRatedAgain(t *testing.T) {
 		t.Parallel()
 		o := begin(t, noon)
 		o.rateAt(noon.Add(time.Hour))
+		o.use(lora("use_1", noon, 5)) // so that the day is rated again
 		o.rateAt(noon.Add(10 * time.Minute))
-		o.wantDays(map[string]int64{"2026-10-02": 120})
+		o.wantDays(map[string]int64{"2026-10-02": 120 + 5})
 	})
 }
 
