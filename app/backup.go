@@ -34,8 +34,13 @@ const (
 // noPepper is what a backup without secrets says of itself.
 const noPepper = "pepper.key is not in this backup. Without it no API key can be checked and no endpoint's key opened: keep a copy of it elsewhere, it never changes."
 
+// noDatabase is what a backup of a server on Postgres says of itself.
+const noDatabase = "The database is not in this backup: it is in Postgres. Take a pg_dump of it right before each backup and keep the two together; both are restored."
+
 // backupJob says what a backup is taken of.
 type backupJob struct {
+	// postgres: the database is elsewhere, and its dump was taken before.
+	postgres        bool
 	data            string // directory
 	version         string
 	models, secrets bool
@@ -72,7 +77,13 @@ func (s *stagedBackup) Close() error { return os.RemoveAll(s.dir) }
 // them, and behind the place up to which that database has folded it.
 func (j backupJob) stage(ctx context.Context, parent string) (_ *stagedBackup, err error) {
 	database := filepath.Join(j.data, databaseFile)
-	if _, err := os.Stat(database); err != nil {
+	_, err = os.Stat(database)
+	if _, locked := os.Stat(filepath.Join(j.data, lockFile)); j.postgres {
+		err = locked // every server leaves one
+	} else if err != nil && locked == nil {
+		return nil, fmt.Errorf("%s has no database; if that is in Postgres, say so with --config FILE or BERTH_STORE", j.data)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s is no data directory (%w); name the one of your server with --data", j.data, err)
 	}
 	if err := j.room(database, parent); err != nil {
@@ -87,7 +98,10 @@ func (j backupJob) stage(ctx context.Context, parent string) (_ *stagedBackup, e
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	s.manifest = backup.Manifest{Head: backup.Head{Berth: j.version, Secrets: j.secrets}, Data: j.data}
+	s.manifest = backup.Manifest{Head: backup.Head{Berth: j.version, Database: backup.SQLite, Secrets: j.secrets}, Data: j.data}
+	if j.postgres {
+		return s, j.stageJournal(s)
+	}
 	if err := j.pin(ctx, database, s); err != nil {
 		return nil, err
 	}
@@ -101,6 +115,26 @@ func (j backupJob) stage(ctx context.Context, parent string) (_ *stagedBackup, e
 	}
 	j.addSecrets(s)
 	return s, nil
+}
+
+// stageJournal makes ready what a server on Postgres keeps in its data directory. What was
+// folded before the dump was taken is in the dump, which knows how far that is; so the dump
+// must be older than the journal, or calls that ended in between came twice.
+func (j backupJob) stageJournal(s *stagedBackup) (err error) {
+	s.manifest.Database, s.manifest.Schema = backup.Postgres, store.Schema()
+	s.manifest.Tables, s.manifest.Models = []backup.Table{}, []backup.Model{}
+	s.manifest.TakenAt = time.Now().UTC()
+	held, err := journal.Hold(filepath.Join(j.data, journalDir), localNode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, held.Close()) }()
+	if err := j.copyJournal(held, s); err != nil {
+		return err
+	}
+	j.addSecrets(s)
+	s.manifest.Note = strings.TrimSpace(noDatabase + " " + s.manifest.Note)
+	return nil
 }
 
 // room refuses a backup for which its disk has no room.
@@ -152,16 +186,20 @@ func (j backupJob) pinOnce(ctx context.Context, database string, s *stagedBackup
 		if err := held.Again(); err != nil {
 			return err
 		}
-		dir := filepath.Join(s.dir, journalDir)
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return err
-		}
-		names, err := held.CopyTo(dir)
-		for _, name := range names {
-			s.files = append(s.files, backup.Source{Name: journalDir + "/" + name, Path: filepath.Join(dir, name)})
-		}
-		return err
+		return j.copyJournal(held, s)
 	})
+}
+
+func (j backupJob) copyJournal(held *journal.Copier, s *stagedBackup) error {
+	dir := filepath.Join(s.dir, journalDir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	names, err := held.CopyTo(dir)
+	for _, name := range names {
+		s.files = append(s.files, backup.Source{Name: journalDir + "/" + name, Path: filepath.Join(dir, name)})
+	}
+	return err
 }
 
 func tables(c store.Contents) []backup.Table {
@@ -250,7 +288,7 @@ func (a *App) takeBackup(ctx context.Context, o berth.BackupOptions) (berth.Back
 	if a.opt.Config.Store != "sqlite" {
 		return nil, berth.Errorf(berth.CodeUnsupported, "This server keeps its data in Postgres; back that database up with its own tools, and the data directory beside it.")
 	}
-	s, err := backupJob{data: a.dir.path, version: a.opt.Version, models: o.Models, spare: spareBytes}.stage(ctx, a.dir.path)
+	s, err := backupJob{postgres: a.opt.Config.Store != "sqlite", data: a.dir.path, version: a.opt.Version, models: o.Models, spare: spareBytes}.stage(ctx, a.dir.path)
 	if err != nil {
 		return nil, err
 	}

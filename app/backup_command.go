@@ -20,6 +20,7 @@ import (
 
 	"github.com/berthhq/berth/api"
 	"github.com/berthhq/berth/backup"
+	"github.com/berthhq/berth/config"
 	"github.com/berthhq/berth/store"
 )
 
@@ -39,6 +40,7 @@ func interruptible(run func(ctx context.Context, cmd *cobra.Command, args []stri
 }
 
 func backupCreateCommand(version string) *cobra.Command {
+	var configured string
 	j := backupJob{version: version}
 	cmd := &cobra.Command{
 		Use:   "create FILE|DIR",
@@ -51,11 +53,15 @@ its name. In a DIR it is called berth-TIME.tar.zst.
 Model files are listed, not copied, unless --with-models says so. pepper.key and owner.key
 are left out unless --with-secrets says so: without the pepper no API key works, so keep a
 copy of it elsewhere. With --url the backup is fetched from that server, which needs an
-owner's key and never sends secrets.`,
+owner's key and never sends secrets.
+
+A database in Postgres (store: in --config) is backed up with pg_dump, right before this,
+which then takes the journal and what else there is.`,
 		Example: `  berth backup create /backup
   berth backup create --data /var/lib/berth --with-models /backup/berth.tar.zst
   berth backup create --with-secrets /safe/berth.tar.zst
-  berth backup create --url https://berth.example.com /backup`,
+  berth backup create --url https://berth.example.com /backup
+  pg_dump -Fc berth > /backup/berth.dump && berth backup create --config berth.yaml /backup`,
 		Args: cobra.ExactArgs(1),
 		RunE: interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
 			file, err := backupFile(args[0], time.Now())
@@ -68,7 +74,16 @@ owner's key and never sends secrets.`,
 				}
 				return fetchBackup(ctx, cmd, address.Value.String(), file, j.models)
 			}
-			if j.data, err = filepath.Abs(cmd.Flag("data").Value.String()); err != nil {
+			cfg, err := config.Load(config.Source{File: configured, Env: os.Environ()})
+			if err != nil {
+				return err
+			}
+			j.postgres = cfg.Store != "sqlite"
+			data := cmd.Flag("data").Value.String()
+			if configured != "" && !cmd.Flag("data").Changed {
+				data = cfg.Data
+			}
+			if j.data, err = filepath.Abs(data); err != nil {
 				return err
 			}
 			s, err := createBackup(ctx, j, file)
@@ -78,6 +93,7 @@ owner's key and never sends secrets.`,
 			return tellBackup(cmd.OutOrStdout(), file, s.manifest, s.missing)
 		}),
 	}
+	cmd.Flags().StringVar(&configured, "config", "", "configuration file (YAML) of the server, which says where its data are")
 	cmd.Flags().BoolVar(&j.models, "with-models", false, "copy the files of the models, too")
 	cmd.Flags().BoolVar(&j.secrets, "with-secrets", false, "copy pepper.key and owner.key, too: the file then opens everything")
 	return cmd
@@ -152,6 +168,9 @@ func tellBackup(w io.Writer, file string, m backup.Manifest, missing []string) e
 
 // rowsOf names what people look for first.
 func rowsOf(m backup.Manifest) string {
+	if m.Database == backup.Postgres {
+		return "the journal"
+	}
 	var list []string
 	for _, name := range []string{"workspaces", "keys", "models", "deployments", "usage", "postings"} {
 		at := slices.IndexFunc(m.Tables, func(t backup.Table) bool { return t.Name == name })
@@ -221,6 +240,9 @@ func (r *restored) tell(w io.Writer) {
 	}
 	if !m.Secrets {
 		fmt.Fprintf(w, "pepper.key is missing: copy it to %s before the start; without it no API key works.\n", filepath.Join(r.dir, pepperFile))
+	}
+	if m.Database == backup.Postgres {
+		fmt.Fprintln(w, "the database is not in it: restore the pg_dump that was taken right before into an empty database (pg_restore), and name that one with store: in the configuration.")
 	}
 	fmt.Fprintf(w, "then: berth serve --data %s\n", r.dir)
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -256,4 +257,74 @@ func TestAFileIsNeverReplacedByABackup(t *testing.T) {
 	if string(content) != "mine" || err != nil || len(left) != 1 {
 		t.Errorf("%q, %v, %v", content, err, left)
 	}
+}
+
+// A database in Postgres is not copied; what belongs to it is, and says so.
+func TestABackupBesidePostgresIsTheJournal(t *testing.T) {
+	t.Parallel()
+	k := newKept(t)
+	must(t, os.MkdirAll(filepath.Join(k.data, journalDir), 0o700))
+	segment := filepath.Join(k.data, journalDir, localNode+"-00000007")
+	must(t, os.WriteFile(segment, []byte("marks"), 0o600))
+	must(t, os.Remove(filepath.Join(k.data, databaseFile)))
+	file := filepath.Join(t.TempDir(), "b.tar.zst")
+	if _, err := createBackup(t.Context(), backupJob{data: k.data, postgres: true}, file); err == nil {
+		t.Error("a directory that no server had is taken for one")
+	}
+	must(t, os.WriteFile(filepath.Join(k.data, lockFile), nil, 0o600))
+	if _, err := createBackup(t.Context(), backupJob{data: k.data}, file); err == nil || !strings.Contains(err.Error(), "Postgres") {
+		t.Errorf("without its configuration: %v", err)
+	}
+	s, err := createBackup(t.Context(), backupJob{data: k.data, postgres: true, secrets: true}, file)
+	must(t, err)
+	if !strings.Contains(s.manifest.Note, "pg_dump") {
+		t.Errorf("it says %q", s.manifest.Note)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	r, err := restoreBackup(t.Context(), file, dir)
+	must(t, err)
+	var said bytes.Buffer
+	r.tell(&said)
+	content, err := os.ReadFile(filepath.Join(dir, journalDir, localNode+"-00000007"))
+	if err != nil || string(content) != "marks" || !strings.Contains(said.String(), "pg_restore") {
+		t.Errorf("%q, %v; it says %s", content, err, &said)
+	}
+	if _, err := os.Stat(filepath.Join(dir, pepperFile)); err != nil {
+		t.Error(err)
+	}
+}
+
+// However late a backup is restored, what served at its moment is charged up to the last
+// sign of life in it.
+func TestTheTimeBetweenBackupAndRestoreIsNotCharged(t *testing.T) {
+	t.Parallel()
+	k := newKept(t)
+	long := time.Now().Add(-72 * time.Hour).UTC().Truncate(time.Second)
+	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(k.data, databaseFile)})
+	must(t, err)
+	must(t, errors.Join(s.Tx(t.Context(), func(tx berth.Tx) error {
+		return errors.Join(
+			tx.Deployments().Insert(t.Context(), berth.Deployment{ID: "dep_1", DeployedModel: "m-1", WorkspaceID: "llm-1", Plan: berth.PlanMU, Status: berth.StatusRunning}),
+			tx.Runs().Insert(t.Context(), berth.Run{ID: "svc_1", AccountID: "1", WorkspaceID: "llm-1", DeploymentID: "dep_1", Plan: berth.PlanMU, StartedAt: long, Steps: []berth.RunStep{{At: long, Units: 1}}}),
+			tx.Runs().Beat(t.Context(), localNode, long.Add(time.Hour)),
+		)
+	}), s.Close()))
+	file := k.backup(t, false, false)
+	dir := filepath.Join(t.TempDir(), "new")
+	_, err = restoreBackup(t.Context(), file, dir)
+	must(t, err)
+	s, err = store.Open(t.Context(), store.Config{Path: filepath.Join(dir, databaseFile)})
+	must(t, err)
+	a := &App{store: s}
+	a.services.deployments = &berth.Deployments{Writer: berth.Writer{Store: s, Now: time.Now, NewID: newID, Publish: func(context.Context, int64) error { return nil }}}
+	must(t, a.endCrashedRuns(t.Context()))
+	var runs []berth.Run
+	must(t, s.View(t.Context(), func(tx berth.Tx) (err error) {
+		runs, err = tx.Runs().During(t.Context(), "dep_1", long, time.Now())
+		return err
+	}))
+	if len(runs) != 1 || !runs[0].EndedAt.Equal(long.Add(time.Hour)) {
+		t.Errorf("%+v, the last sign of life was at %s", runs, long.Add(time.Hour))
+	}
+	must(t, s.Close())
 }

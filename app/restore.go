@@ -56,8 +56,10 @@ func restoreBackup(ctx context.Context, file, dir string) (r restored, err error
 		return r, err
 	}
 	place := placesOf(r.manifest, r.dir)
-	if err := settleIn(ctx, filepath.Join(aside, databaseFile), place); err != nil {
-		return r, err
+	if r.manifest.Database != backup.Postgres {
+		if err := settleIn(ctx, filepath.Join(aside, databaseFile), place); err != nil {
+			return r, err
+		}
 	}
 	if err := moveUp(aside, r.dir); err != nil {
 		return r, err
@@ -100,6 +102,9 @@ func unpackBackup(ctx context.Context, file, dir string) (backup.Manifest, error
 	m, err := backup.Unpack(ctx, f, dir, func(h backup.Head) error { return store.KnownSchema(h.Schema) })
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", file, err)
+	}
+	if m.Database == backup.Postgres {
+		return m, nil
 	}
 	contents, err := store.Inspect(ctx, filepath.Join(dir, databaseFile))
 	if err != nil {
@@ -227,7 +232,8 @@ func moveUp(aside, dir string) error {
 			return err
 		}
 	}
-	if err := os.Rename(filepath.Join(aside, databaseFile), filepath.Join(dir, databaseFile)); err != nil {
+	err = os.Rename(filepath.Join(aside, databaseFile), filepath.Join(dir, databaseFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is in Postgres
 		return err
 	}
 	return errors.Join(os.Remove(aside), syncDir(dir), syncDir(filepath.Dir(dir)))
