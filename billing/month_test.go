@@ -147,3 +147,22 @@ func TestATrialComputesAMonthWithOtherPrices(t *testing.T) {
 		t.Errorf("time can be divided anywhere: %v", err)
 	}
 }
+
+// What a stream produced until its caller broke it off is charged, and what nobody was told
+// of is not.
+// conformance 122
+func TestAnAbortedStreamIsChargedUpToTheAbort(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, openSQLite(t), berth.Account{ID: payer, Currency: "CNY", TimeZone: "UTC"}, []berth.Price{
+		price(berth.DimensionInput, 2*nano, 1_000_000), price(berth.DimensionOutput, 8*nano, 1_000_000),
+	}, noon)
+	stream, plain := lora("use_1", noon, 100), lora("use_2", noon, 100)
+	stream.OutputTokens, stream.End, stream.Source = 7, berth.EndClientGone, berth.SourceCounted
+	plain.OutputTokens, plain.End, plain.Source, plain.Billable = 40, berth.EndClientGone, berth.SourceUnknown, false
+	o.use(stream, plain)
+	o.rateAt(noon.Add(time.Hour))
+	if lines := o.lines("2026-10"); len(lines) != 2 || lines[0].Quantity != 100 || lines[1].Quantity != 7 || sum(lines) != 200_000+56_000 {
+		t.Errorf("lines = %+v", lines)
+	}
+	o.audit()
+}
