@@ -296,7 +296,7 @@ func (h *history) goingOn() *history {
 
 func TestReplayGivesTheSameStatementToTheByte(t *testing.T) {
 	t.Parallel()
-	for seed := range seeds(5) {
+	for seed := range seeds(3) {
 		h, r := madeUp(t, seed).goingOn(), rand.New(rand.NewPCG(seed, 3))
 		o := newOffice(t, openSQLite(t), h.account, h.prices, h.from)
 		for list := h.told(r); len(list) > 0; o.rate() {
@@ -317,7 +317,7 @@ func TestReplayGivesTheSameStatementToTheByte(t *testing.T) {
 
 func TestAnyOrderOfArrivalGivesTheSameStatement(t *testing.T) {
 	t.Parallel()
-	for seed := range seeds(5) {
+	for seed := range seeds(3) {
 		h, r := madeUp(t, seed).goingOn(), rand.New(rand.NewPCG(seed, 4))
 		o := newOffice(t, openSQLite(t), h.account, h.prices, h.from)
 		var list []happening

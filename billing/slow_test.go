@@ -315,7 +315,7 @@ func seeds(most uint64) uint64 {
 
 func TestAmountsAreThoseOfASlowReference(t *testing.T) {
 	t.Parallel()
-	for seed := range seeds(60) {
+	for seed := range seeds(40) {
 		h := madeUp(t, seed)
 		want := h.slow()
 		book := berth.NewBook(h.prices)
