@@ -20,6 +20,7 @@ import (
 	"github.com/berthhq/berth/engine/enginetest"
 	"github.com/berthhq/berth/fakeengine"
 	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,7 +58,7 @@ func newYard(t testing.TB, tune func(*Options)) *yard {
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
 	y := &yard{
-		TB: t, store: s, tune: tune, traffic: newTraffic(), changed: make(chan struct{}),
+		TB: t, store: storetest.Twice(s), tune: tune, traffic: newTraffic(), changed: make(chan struct{}),
 		script: func(engine.Launch) fakeengine.Script { return fakeengine.Script{} },
 		verify: func(berth.ModelFile) error { return nil },
 		drivers: map[string]engine.Driver{
@@ -72,7 +73,7 @@ func newYard(t testing.TB, tune func(*Options)) *yard {
 		engines[name] = d.Traits()
 	}
 	y.deployments = &berth.Deployments{
-		Writer: berth.Writer{Store: s, Now: y.now, NewID: y.newID, Publish: func(context.Context, int64) error {
+		Writer: berth.Writer{Store: y.store, Now: y.now, NewID: y.newID, Publish: func(context.Context, int64) error {
 			y.announce()
 			return nil
 		}},
