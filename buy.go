@@ -25,6 +25,8 @@ type sale struct {
 	runs string
 	// soldPPM is the load that it left its pool with.
 	soldPPM int64
+	// ahead is what is paid in advance.
+	ahead []ahead
 	// had are the replicas that its owner had before the purchase.
 	had []Replica
 }
@@ -48,14 +50,16 @@ func (s *Deployments) sell(ctx context.Context, tx Tx, caller Caller, p Purchase
 	return b, nil
 }
 
-// depositFirst holds the first hour of a deployment that is not there yet. A term that is
-// paid in advance needs no deposit.
+// depositFirst holds the first hour of a deployment that is not there yet, or all
+// of a term that is paid in advance.
 func (b *sale) depositFirst() error {
 	now := RunStep{}
 	switch {
 	case b.d.Plan == PlanMU:
 		now.Units = b.d.Capacity
-	case b.d.Plan == PlanPTU && b.d.ChargeType != ChargeTypePrePaid:
+	case b.d.Plan == PlanPTU && b.d.ChargeType == ChargeTypePrePaid:
+		b.ahead = []ahead{{b.d.PTU, b.ask.Prepaid.Minutes()}}
+	case b.d.Plan == PlanPTU:
 		now.PTU = b.d.PTU
 	}
 	return b.deposit(now, false)

@@ -116,8 +116,9 @@ func (s *Deployments) bookOf(ctx context.Context, tx Tx) (*Book, error) {
 	return k.book, nil
 }
 
-// deposit holds what the first hour of a purchase will cost: of a deployment that is bought
-// as a whole, or of what a change adds to it. [CodeArrearage] when the account cannot pay
+// deposit holds what the first hour of a purchase will cost, of a deployment that is bought
+// as a whole or of what a change adds to it, and what is paid in advance: the charge for that
+// is taken from the deposit when it takes effect. [CodeArrearage] when the account cannot pay
 // that. It is called before d is written; instances are those of a reservation.
 func (b *sale) deposit(more RunStep, growth bool) error {
 	account, err := b.payer()
@@ -138,6 +139,16 @@ func (b *sale) deposit(more RunStep, growth bool) error {
 	cost, missing, err := book.CostOf(more, DepositMinutes, asked)
 	if err != nil {
 		return err
+	}
+	for _, a := range b.ahead {
+		n, without, err := book.CostOf(RunStep{PTU: a.ptu}, a.minutes, asked)
+		if err != nil {
+			return err
+		}
+		missing = append(missing, without...)
+		if cost, err = cost.Plus(n); err != nil {
+			return err
+		}
 	}
 	if err := b.priced(book, asked, missing); err != nil {
 		return err
@@ -195,8 +206,12 @@ func (b *sale) afford(a *Account, currency string, need Nano) error {
 	case *left < 0:
 		return Errorf(CodeArrearage, "The account %s is overdue by %s; nothing is sold to it before that is paid. Pay it, or ask an owner for a larger credit limit.", a.ID, money(-*left, currency))
 	case *left < need:
-		return Errorf(CodeArrearage, "The account %s has %s to spend and the purchase needs %s now, the first %d minutes of its price, which are held. Pay at least %s, ask an owner for a larger credit limit, or buy less.",
-			a.ID, money(*left, currency), money(need, currency), DepositMinutes, money(need-*left, currency))
+		what := fmt.Sprintf("the first %d minutes of its price", DepositMinutes)
+		if len(b.ahead) > 0 {
+			what = "with what is paid in advance"
+		}
+		return Errorf(CodeArrearage, "The account %s has %s to spend and the purchase needs %s now, %s, which is held. Pay at least %s, ask an owner for a larger credit limit, or buy less.",
+			a.ID, money(*left, currency), money(need, currency), what, money(need-*left, currency))
 	}
 	return nil
 }
@@ -212,12 +227,52 @@ func spendable(ctx context.Context, tx Tx, a *Account, now time.Time) (*Nano, er
 	if err != nil {
 		return nil, err
 	}
+	owed, err := unposted(ctx, tx, a, currency)
+	if err != nil {
+		return nil, err
+	}
+	left -= owed
 	if !a.Prepaid {
 		if left, err = left.Plus(*a.CreditLimit); err != nil {
 			left = math.MaxInt64
 		}
 	}
 	return &left, nil
+}
+
+// unposted is what charges will take from the balance of an account that are in its lines and
+// not in the ledger yet: those of a deployment beyond its deposit, which is taken first.
+func unposted(ctx context.Context, tx Tx, a *Account, currency string) (Nano, error) {
+	sum, err := tx.Lines().Unposted(ctx, a.ID, currency)
+	if err != nil || sum == 0 {
+		return 0, err
+	}
+	balances, err := tx.Ledger().Balances(ctx, a.ID)
+	if err != nil {
+		return 0, err
+	}
+	held, growth := map[string]Nano{}, map[string]Nano{}
+	for _, b := range balances {
+		if id, ok := strings.CutPrefix(b.Side, DepositSide("")); ok && b.Currency == currency && b.Nano > 0 {
+			held[id] = b.Nano
+		}
+	}
+	if len(held) == 0 {
+		return sum, nil
+	}
+	lines, err := tx.Lines().Growing(ctx, a.ID, time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), math.MaxInt32)
+	if err != nil {
+		return 0, err
+	}
+	for i := range lines {
+		if l := &lines[i]; l.Currency == currency {
+			growth[l.DeploymentID] += l.Amount - l.Posted
+		}
+	}
+	for id, n := range growth {
+		sum -= min(max(n, 0), held[id])
+	}
+	return sum, nil
 }
 
 // Bounded reports whether there is an end to what the account may spend.
@@ -293,7 +348,7 @@ func (b *sale) depositAll() error {
 // paid by the minute needs nothing, so that who is overdue may still buy less.
 func (b *sale) depositGrowth() error {
 	now, before, err := b.terms()
-	if more := now.minus(before); err == nil && !more.IsZero() {
+	if more := now.minus(before); err == nil && (!more.IsZero() || len(b.ahead) > 0) {
 		err = b.deposit(more, true)
 	}
 	return err

@@ -165,7 +165,7 @@ func TestPurchasesThatCannotBePaid(t *testing.T) {
 	two := onMU1("abacus", "")
 	two.Capacity = num(2)
 	err := h.unchanged(func() error { _, err := h.deployments.Create(h.admin(), two); return err })
-	refused(t, err, berth.CodeArrearage, "has 60.00 CNY to spend and the purchase needs 108.00 CNY now, the first 60 minutes of its price, which are held. Pay at least 48.00 CNY")
+	refused(t, err, berth.CodeArrearage, "has 60.00 CNY to spend and the purchase needs 108.00 CNY now, the first 60 minutes of its price, which is held. Pay at least 48.00 CNY")
 	d := h.mustCreate(h.admin(), onMU1("abacus", ""))
 	h.engines(d.ID, berth.CauseReady, 1)
 	err = h.unchanged(func() error {
@@ -332,4 +332,34 @@ func TestArrears(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// What was used and is not posted yet cannot be spent again, but for what a deposit is for.
+func TestWhatIsNotPostedIsNotSpentAgain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 4)
+	h.sells()
+	h.terms(prepaid)
+	h.pay(100 * unit)
+	d := h.mustCreate(h.admin(), onMU1("abacus", ""))
+	used := func(id string, n berth.Nano) {
+		t.Helper()
+		h.tx(func(ctx context.Context, tx berth.Tx) error {
+			return tx.Lines().Put(ctx, berth.Line{
+				AccountID: payer, WorkspaceID: home, DeploymentID: id, Month: "2026-10", Day: "2026-10-02", Currency: "CNY",
+				Quantity: 1, Per: 1, Amount: n, PostedAt: h.now(),
+			})
+		})
+	}
+	two := onMU1("abacus", "b")
+	two.Capacity = num(2)
+	for _, c := range []struct {
+		used, others berth.Nano
+		left         string
+	}{{0, 0, "has 46.00 CNY"}, {54, 0, "has 46.00 CNY"}, {60, 0, "has 40.00 CNY"}, {60, 15, "has 25.00 CNY"}, {60, 50, "is overdue by 10.00 CNY"}} {
+		used(d.ID, c.used*unit)
+		used("dep_other", c.others*unit)
+		err := h.unchanged(func() error { _, err := h.deployments.Create(h.admin(), two); return err })
+		refused(t, err, berth.CodeArrearage, c.left)
+	}
 }

@@ -40,7 +40,15 @@ func (s *Deployments) SettleCapacity(ctx context.Context, tx Tx, d *Deployment) 
 	}
 	done := d.Status == StatusRunning
 	for k := range under {
-		s.settle(&under[k], byID[under[k].InstanceID], done, d)
+		o, i := &under[k], byID[under[k].InstanceID]
+		was := *i
+		s.settle(o, i, done, d)
+		if o.Status == OperationSucceeded && o.Type != OperationDelete && o.Type != OperationRefund {
+			b := &sale{Deployments: s, ctx: ctx, tx: tx, d: *d}
+			if err := b.book(o, &was); err != nil {
+				return err
+			}
+		}
 	}
 	for k := range under {
 		if err := tx.Capacities().UpdateOperation(ctx, under[k]); err != nil {
@@ -192,6 +200,11 @@ func (r *reservation) due(i *CapacityInstance) error {
 		r.op = r.ownOperation(OperationRenew, i)
 		r.op.Terms = i.Terms
 		r.op.Terms.Duration = i.Terms.RenewalDays
+		if err := r.payNow(i); CodeOf(err) == CodeArrearage {
+			return r.cannotRenew(i, err)
+		} else if err != nil {
+			return err
+		}
 		r.succeed(&r.op, i, r.op.Terms.Extend(i.ExpiresAt, zone))
 		if err := r.settled(fmt.Sprintf("Capacity instance %s renewed itself until %s.", i.ID, i.ExpiresAt.In(zone).Format(time.DateTime))); err != nil {
 			return err
@@ -200,6 +213,13 @@ func (r *reservation) due(i *CapacityInstance) error {
 		return r.suspend(i)
 	}
 	return r.tx.Capacities().InsertOperation(r.ctx, r.op)
+}
+
+// cannotRenew lets a term end that its account cannot pay any longer.
+func (r *reservation) cannotRenew(i *CapacityInstance, why error) error {
+	i.Terms.AutoRenewal, i.Reason = false, "It was not renewed: "+why.Error()
+	i.due(r.zone())
+	return r.settled(fmt.Sprintf("Capacity instance %s does not renew itself any more: %s", i.ID, why))
 }
 
 // releaseAccepted carries a release out that waited for a change.

@@ -227,6 +227,7 @@ func (r *reservation) add() error {
 		return err
 	}
 	r.op.Target = i.Target
+	r.pays(i)
 	return r.grow(i, fmt.Sprintf("Capacity instance %s was bought.", i.ID))
 }
 
@@ -409,10 +410,17 @@ func (r *reservation) changeAmount(i *CapacityInstance, to PTUCapacity) error {
 		i.ID, to.InputTPM, to.OutputTPM, i.Configured.InputTPM, i.Configured.OutputTPM)
 	r.op.Target, i.Target = to, to
 	if to.exceeds(i.Configured) {
+		r.pays(i)
 		i.move(CauseChange)
 		return r.grow(i, reason)
 	}
+	if err := r.handBack(i, i.Configured, to); err != nil {
+		return err
+	}
 	i.Effective, i.Configured = to, to
+	if err := r.payNow(i); err != nil {
+		return err
+	}
 	r.succeed(&r.op, i, r.extended(i))
 	return r.settled(reason)
 }
@@ -462,6 +470,9 @@ func (r *reservation) renew() error {
 		return r.changeAmount(i, to)
 	}
 	r.op.Target = to
+	if err := r.payNow(i); err != nil {
+		return err
+	}
 	r.succeed(&r.op, i, r.extended(i))
 	return r.settled(fmt.Sprintf("Capacity instance %s was renewed until %s.", i.ID, i.ExpiresAt.In(r.zone()).Format(time.DateTime)))
 }
@@ -469,6 +480,7 @@ func (r *reservation) renew() error {
 // recover takes a suspended instance, whose throughput was kept, into service again.
 func (r *reservation) recover(i *CapacityInstance) error {
 	r.op.Target, i.Target = i.Configured, i.Configured
+	r.pays(i)
 	i.move(CauseRenewed)
 	return r.grow(i, fmt.Sprintf("Capacity instance %s was renewed after its expiry.", i.ID))
 }
@@ -507,11 +519,36 @@ func (r *reservation) release() error {
 func (r *reservation) releaseNow(i *CapacityInstance, why string) error {
 	now := r.Now()
 	r.op.Charge = Charge{From: now, To: i.ExpiresAt, Capacity: i.Configured}
+	if err := r.handBack(i, i.Configured, PTUCapacity{}); err != nil {
+		return err
+	}
 	i.Effective, i.Target = PTUCapacity{}, PTUCapacity{}
 	i.Status, i.DeletedAt, i.Reason = InstanceStopped, now, ""
 	r.end(&r.op, i, now)
 	i.due(r.zone())
 	return r.settled(fmt.Sprintf("Capacity instance %s was released (%s).", i.ID, why))
+}
+
+// pays notes what the operation on an instance has to be paid in advance.
+func (r *reservation) pays(i *CapacityInstance) {
+	r.ahead = nil
+	term, rest := ordered(&r.op, i, r.Now())
+	for _, a := range []ahead{term, rest} {
+		if a.minutes > 0 && !a.ptu.IsZero() {
+			r.ahead = append(r.ahead, a)
+		}
+	}
+}
+
+// payNow pays for an operation that takes effect at once.
+func (r *reservation) payNow(i *CapacityInstance) error {
+	if r.pays(i); len(r.ahead) == 0 {
+		return nil
+	}
+	if err := r.deposit(RunStep{}, false); err != nil {
+		return err
+	}
+	return r.book(&r.op, i)
 }
 
 func (s *Deployments) zone() *time.Location { return cmp.Or(s.Zone, time.UTC) }

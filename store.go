@@ -38,6 +38,7 @@ type Tx interface {
 	Reconciliations() ReconciliationStore
 	Prices() PriceStore
 	Runs() RunStore
+	Orders() OrderStore
 	Lines() LineStore
 	Ledger() LedgerStore
 	Pushes() PushStore

@@ -71,7 +71,7 @@ var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 // months that are due.
 func (d *Desk) all(ctx context.Context, posted time.Time) error {
 	began := d.opt.Now()
-	err := errors.Join(d.rateUsage(ctx), d.rateRuns(ctx))
+	err := errors.Join(d.rateUsage(ctx), d.rateOrders(ctx), d.rateRuns(ctx))
 	if err = errors.Join(err, d.post(ctx, "", posted)); err != nil {
 		return err
 	}

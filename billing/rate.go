@@ -17,6 +17,7 @@ type Facts struct {
 	BaseModel string    // of the deployment; prices may be those of its base
 	Runs      []berth.Run
 	Usage     []berth.UsageDay
+	Orders    []berth.Order // of the day
 	// By is how far runs that go on are charged.
 	By time.Time
 }
@@ -34,6 +35,9 @@ func Lines(book *berth.Book, f *Facts) ([]berth.Line, error) {
 	s := sheet{book: book, facts: f, lines: map[lineKey]*berth.Line{}}
 	for i := range f.Runs {
 		s.run(&f.Runs[i])
+	}
+	for i := range f.Orders {
+		s.order(&f.Orders[i])
 	}
 	for i := range f.Usage {
 		s.tokens(&f.Usage[i])
@@ -260,6 +264,9 @@ func (s *sheet) finish() ([]berth.Line, error) {
 		var err error
 		if l.Amount, err = berth.AmountOf(l.Price, l.Quantity, l.Per); err != nil {
 			return nil, err
+		}
+		if l.Class == berth.ClassRefund {
+			l.Quantity, l.Amount = -l.Quantity, -l.Amount
 		}
 		list = append(list, *l)
 	}

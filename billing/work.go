@@ -263,6 +263,9 @@ func (b *bench) lines(ctx context.Context, tx berth.Tx, day string, now time.Tim
 	if f.Usage, err = tx.Usage().Days(ctx, b.deployment, day); err != nil {
 		return nil, err
 	}
+	if f.Orders, err = tx.Orders().Of(ctx, b.deployment, f.Day.Start, f.Day.End); err != nil {
+		return nil, err
+	}
 	return Lines(b.book, &f)
 }
 

@@ -38,6 +38,7 @@ func (t *tx) Imports() berth.ImportJobStore        { return imports{t} }
 func (t *tx) FineTunes() berth.FineTuneStore       { return fineTunes{t} }
 func (t *tx) Prices() berth.PriceStore             { return prices{t} }
 func (t *tx) Runs() berth.RunStore                 { return runs{t} }
+func (t *tx) Orders() berth.OrderStore             { return orders{t} }
 func (t *tx) Lines() berth.LineStore               { return lines{t} }
 func (t *tx) Ledger() berth.LedgerStore            { return ledger{t} }
 func (t *tx) Pushes() berth.PushStore              { return pushes{t} }

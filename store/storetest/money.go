@@ -74,6 +74,33 @@ var money = []promise{
 		s.write(func(tx berth.Tx) error { return tx.Runs().Rated(ctx, r.ID, epoch.Add(2*time.Hour)) })
 		s.same("unrated then", unrated(""), []string{"svc_2"})
 	}},
+	{"orders are kept by deployment and time, and are unrated until they are said to be rated", func(s suite) {
+		ctx := s.Context()
+		o := filled[berth.Order]()
+		o.ID, o.At = "ord_1", epoch
+		later := o
+		later.ID, later.At = "ord_2", epoch.Add(time.Hour)
+		other := o
+		other.ID, other.DeploymentID = "ord_3", "dep_other"
+		s.write(func(tx berth.Tx) error {
+			return first(tx.Orders().Insert(ctx, later), tx.Orders().Insert(ctx, o), tx.Orders().Insert(ctx, other))
+		})
+		s.refuse(berth.CodeConflict, func(tx berth.Tx) error { return tx.Orders().Insert(ctx, o) })
+		of := func(to time.Duration) []berth.Order {
+			return view(s, func(tx berth.Tx) ([]berth.Order, error) {
+				return tx.Orders().Of(ctx, o.DeploymentID, epoch, epoch.Add(to))
+			})
+		}
+		s.same("of an hour", of(time.Hour), []berth.Order{o})
+		s.same("of more", of(time.Hour+1), []berth.Order{o, later})
+		unrated := func(limit int64) []string {
+			return ids(view(s, func(tx berth.Tx) ([]berth.Order, error) { return tx.Orders().Unrated(ctx, limit) }), func(o berth.Order) string { return o.ID })
+		}
+		s.same("unrated", unrated(2), []string{"ord_1", "ord_2"})
+		s.write(func(tx berth.Tx) error { return tx.Orders().Rated(ctx, "ord_1") })
+		s.same("unrated then", unrated(9), []string{"ord_2", "ord_3"})
+		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return tx.Orders().Rated(ctx, "ord_9") })
+	}},
 	{"the latest beat of an instance is kept", func(s suite) {
 		ctx := s.Context()
 		last := func(instance string) time.Time {
