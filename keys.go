@@ -213,16 +213,26 @@ func (s *Keys) keepsAnOwner(ctx context.Context, tx Tx, revoked Key) error {
 	return Errorf(CodeUnsupported, "This is the last owner's key; make another one first.")
 }
 
+// First is what an empty store begins with.
+type First struct {
+	Currency, TimeZone string
+	// Prices hold from then on; they need neither id nor times.
+	Prices []Price
+}
+
 // Bootstrap makes the account, the workspace "default" and an owner's key on an empty
 // store; on any other it does nothing. keep is given the key's text before its hash is
 // committed, so that no crash leaves a server whose key nobody has.
-func (s *Keys) Bootstrap(ctx context.Context, currency, timeZone string, keep func(text string) error) error {
+func (s *Keys) Bootstrap(ctx context.Context, first First, keep func(text string) error) error {
 	return s.Store.Tx(ctx, func(tx Tx) error {
 		accounts, err := tx.Accounts().Accounts(ctx)
 		if err != nil || len(accounts) > 0 {
 			return err
 		}
-		account := Account{ID: s.NewAccountID(), Name: "default", Currency: currency, TimeZone: timeZone}
+		if !KnownCurrency(first.Currency) {
+			return errCurrency(first.Currency)
+		}
+		account := Account{ID: s.NewAccountID(), Name: "default", Currency: first.Currency, TimeZone: first.TimeZone}
 		workspace := Workspace{ID: s.NewWorkspaceID(), AccountID: account.ID, Name: "default", CreatedAt: s.Now()}
 		k, text, err := s.make(NewKey{WorkspaceID: workspace.ID, Role: RoleOwner, Name: "owner"})
 		if err != nil {
@@ -231,10 +241,29 @@ func (s *Keys) Bootstrap(ctx context.Context, currency, timeZone string, keep fu
 		if err := keep(text); err != nil {
 			return err
 		}
+		if err := s.seed(ctx, tx, first.Prices); err != nil {
+			return err
+		}
 		_, err = tx.Route(ctx)
 		return errors.Join(
 			tx.Accounts().InsertAccount(ctx, account), tx.Accounts().InsertWorkspace(ctx, workspace), tx.Keys().Insert(ctx, k), err)
 	})
+}
+
+// seed puts the first prices into an empty book.
+func (s *Keys) seed(ctx context.Context, tx Tx, prices []Price) error {
+	known, err := tx.Prices().Count(ctx)
+	if err != nil || known > 0 {
+		return err
+	}
+	now := s.Now()
+	for _, p := range prices {
+		p.ID, p.From, p.CreatedAt = s.NewID("price_"), now.Truncate(time.Second), now
+		if err := putPrice(ctx, tx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func workspaceDenied() error { return Errorf(CodeWorkspaceDenied, "Workspace access denied.") }

@@ -106,10 +106,10 @@ func TestBootstrapHappensOnce(t *testing.T) {
 		t.Error("a key was made")
 		return nil
 	}
-	if err := h.keys.Bootstrap(t.Context(), "EUR", "UTC", keep); err != nil {
+	if err := h.keys.Bootstrap(t.Context(), berth.First{Currency: "XXX", TimeZone: "UTC", Prices: []berth.Price{{}}}, keep); err != nil {
 		t.Errorf("on a store with accounts: %v", err)
 	}
-	if n := len(h.books().Keys); n != 0 {
-		t.Errorf("it made %d keys", n)
+	if b := h.books(); len(b.Keys) != 0 || len(b.Prices) != 0 {
+		t.Errorf("it made %d keys and %d prices", len(b.Keys), len(b.Prices))
 	}
 }

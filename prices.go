@@ -17,7 +17,7 @@ type Prices struct {
 
 // NewPrice is one version of a price to be.
 type NewPrice struct {
-	Plan       Plan   // "": all that sell the dimension
+	Plan       Plan   // "": all that sell the dimension, which is one for what is sold by time
 	Model      string // "": [AnyModel]
 	Spec       string // of unit minutes; "": any
 	Dimension  Dimension
@@ -198,6 +198,12 @@ func (n *NewPrice) price(currency string, now time.Time) (Price, error) {
 	p := Price{
 		Plan: n.Plan, Model: cmp.Or(n.Model, AnyModel), Spec: n.Spec, Dimension: n.Dimension, FromTokens: n.FromTokens,
 		Nano: n.Nano, Per: n.Per, Currency: cmp.Or(n.Currency, currency), From: n.From, Withdrawn: n.Withdrawn,
+	}
+	if p.Plan == "" && p.Dimension.ByTime() { // only one sells it
+		p.Plan = PlanPTU
+		if p.Dimension == DimensionUnitMinute {
+			p.Plan = PlanMU
+		}
 	}
 	soonest := now.Add(noticeOfPrices)
 	if p.From.IsZero() {

@@ -48,6 +48,10 @@ func TestPricesHoldUntilTheNextVersionBegins(t *testing.T) {
 		}
 	}
 	made := set(mu(54, time.Time{}))
+	if got, err := berth.NewPrices([]berth.NewPrice{{Dimension: berth.DimensionUnitMinute, Per: 1}, {Dimension: berth.DimensionOutputTPMMinute, Per: 1}, {Dimension: berth.DimensionOutput, Per: 1}}, "CNY", h.now()); err != nil ||
+		got[0].Plan != berth.PlanMU || got[1].Plan != berth.PlanPTU || got[2].Plan != "" {
+		t.Errorf("without a plan: %+v, %v", got, err)
+	}
 	if v := made[0]; v.Model != berth.AnyModel || v.Currency != "CNY" || !v.From.Equal(time.Date(2026, 10, 2, 9, 1, 0, 0, time.UTC)) || v.Creator == "" || !v.To.IsZero() {
 		t.Errorf("set %+v", v)
 	}

@@ -10,6 +10,8 @@ import (
 // Statement is what an account used in a month and owes for it, whole or the part of one
 // workspace. Its lines are a pure function of usage, runs and prices.
 type Statement struct {
+	Account     Account
+	Period      Period
 	AccountID   string
 	WorkspaceID string    // "": of all its workspaces
 	Month       string    // YYYY-MM in the account's time zone
@@ -83,7 +85,7 @@ func (s *Statements) Trial(ctx context.Context, of StatementOf, prices []Price) 
 func (s *Statements) view(ctx context.Context, of StatementOf, read func(tx Tx, month string) ([]Line, error)) (Statement, error) {
 	var st Statement
 	err := s.Store.View(ctx, func(tx Tx) error {
-		a, err := tx.Accounts().Account(ctx, of.AccountID)
+		a, err := findAccount(ctx, tx, of.AccountID)
 		if err != nil {
 			return err
 		}
@@ -92,7 +94,7 @@ func (s *Statements) view(ctx context.Context, of StatementOf, read func(tx Tx, 
 		if err != nil {
 			return err
 		}
-		st = Statement{AccountID: a.ID, WorkspaceID: of.WorkspaceID, Month: m.Name, Currency: a.CurrencyAt(now)}
+		st = Statement{Account: a, Period: m, AccountID: a.ID, WorkspaceID: of.WorkspaceID, Month: m.Name, Currency: a.CurrencyAt(now)}
 		if m.End.Before(now) {
 			st.Currency = a.CurrencyAt(m.End.Add(-1))
 		}

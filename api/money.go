@@ -38,14 +38,24 @@ func FormatAmount(nano int64, currency string) string {
 	for len(decimals) > least && decimals[len(decimals)-1] == '0' {
 		decimals = decimals[:len(decimals)-1]
 	}
-	text := strconv.FormatInt(whole, 10)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
+	text := FormatCount(whole)
 	if decimals != "" {
 		text += "." + decimals
 	}
 	return sign + text
+}
+
+// FormatCount groups the digits of a number for people: 1,234,567.
+func FormatCount(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	first := 0
+	if n < 0 {
+		first = 1
+	}
+	for i := len(digits) - 3; i > first; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
 }
 
 // ParseAmount reads what people write of a currency, such as 54, 0.48 or 1,234.50, as

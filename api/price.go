@@ -100,3 +100,58 @@ func (c *Client) SetPrices(ctx context.Context, prices []SetPrice) ([]Price, err
 	answer, err := own[PriceList](ctx, c, request{method: http.MethodPost, path: pricesPath, body: SetPrices{Prices: prices}})
 	return answer.Prices, err
 }
+
+// TryPrices is the body of POST /berth/v1/prices/dry-run.
+type TryPrices struct {
+	Month       string `json:"month"` // YYYY-MM, or [CurrentMonth]
+	AccountID   string `json:"account_id,omitempty"`
+	WorkspaceID string `json:"workspace_id,omitempty"`
+	// Prices have no From: they are tried as if they had held all along. Each takes the place
+	// of all versions of the same price.
+	Prices []SetPrice `json:"prices"`
+	// Only says that they are the whole book.
+	Only bool `json:"only,omitempty"`
+}
+
+// PriceTrial is what a month came to beside what it would have come to.
+type PriceTrial struct {
+	Month       string       `json:"month"`
+	AccountID   string       `json:"account_id"`
+	WorkspaceID string       `json:"workspace_id,omitempty"`
+	Provisional bool         `json:"provisional"`
+	Currency    string       `json:"currency"`
+	CostNano    int64        `json:"cost_nano"` // of the lines in Currency
+	TrialNano   int64        `json:"trial_nano"`
+	Totals      []TrialTotal `json:"totals"` // of each currency
+	Lines       []TrialLine  `json:"lines"`
+}
+
+// TrialTotal is the sum of the lines in one currency.
+type TrialTotal struct {
+	Currency  string `json:"currency"`
+	CostNano  int64  `json:"cost_nano"`
+	TrialNano int64  `json:"trial_nano"`
+}
+
+// TrialLine is what one deployment used of one dimension on one day, in all tiers.
+type TrialLine struct {
+	Day           string `json:"day"`
+	WorkspaceID   string `json:"workspace_id"`
+	DeploymentID  string `json:"deployment_id"`
+	DeployedModel string `json:"deployed_model"`
+	ModelName     string `json:"model_name"`
+	Plan          string `json:"plan"`
+	Class         string `json:"class,omitempty"`
+	Spec          string `json:"spec,omitempty"`
+	Dimension     string `json:"dimension"`
+	Quantity      int64  `json:"quantity"`
+	Unit          string `json:"unit"`
+	CostNano      int64  `json:"cost_nano"`
+	TrialNano     int64  `json:"trial_nano"`
+	Currency      string `json:"currency"`
+}
+
+// TryPrices says what a month would have come to under other prices. Nothing changes.
+func (c *Client) TryPrices(ctx context.Context, t TryPrices) (PriceTrial, error) {
+	return own[PriceTrial](ctx, c, request{method: http.MethodPost, path: pricesPath + "/dry-run", body: t})
+}

@@ -311,7 +311,12 @@ func (a *App) zone() *time.Location {
 // the configured models.
 func (a *App) prepare(ctx context.Context) error {
 	ctx = berth.WithCaller(ctx, berth.System())
-	err := a.services.keys.Bootstrap(ctx, a.opt.Config.Billing.Currency, a.opt.Config.Billing.TimeZone, func(key string) error {
+	billing := a.opt.Config.Billing
+	prices, err := seedPrices(billing)
+	if err != nil {
+		return err
+	}
+	err = a.services.keys.Bootstrap(ctx, berth.First{Currency: billing.Currency, TimeZone: billing.TimeZone, Prices: prices}, func(key string) error {
 		a.ownerKey = key
 		return a.dir.keepOwnerKey(key)
 	})
@@ -406,7 +411,7 @@ func (a *App) logLines(replicaID string, lines int) ([]string, error) {
 func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, FineTunes: a.services.fineTunes, Keys: a.services.keys,
-		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations, Prices: a.services.prices, Books: a.services.books,
+		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations, Prices: a.services.prices, Books: a.services.books, Statements: a.services.statements,
 		Workspaces: a.services.workspaces, Backups: a.services.backups, Push: a.services.push, Reconciliations: a.services.reconciliations,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Logs:    a.logLines,

@@ -144,6 +144,7 @@ func tokens(input, output json.Number) api.InstanceCapacity {
 func furnished(t *testing.T) *fake {
 	t.Helper()
 	f := newFake(t)
+	f.withMoney()
 	measured := abacus
 	measured.Name, measured.Calibration = "measured", &api.Calibration{MaxInputTPM: findings.MaxInputTPM, MaxOutputTPM: findings.MaxOutputTPM, Measured: findings}
 	all := []api.Deployment{tuned, dedicated, reserved}

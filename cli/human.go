@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+
+	"github.com/berthhq/berth/api"
 )
 
 const day = 24 * time.Hour
@@ -49,17 +51,7 @@ func (p *program) moment(t time.Time) string {
 }
 
 // count groups the digits of a number: 1,234,567.
-func count(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	first := 0
-	if n < 0 {
-		first = 1
-	}
-	for i := len(digits) - 3; i > first; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
-}
+func count(n int64) string { return api.FormatCount(n) }
 
 // amount writes a number of things.
 func amount(n int64, thing string) string {

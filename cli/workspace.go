@@ -291,7 +291,7 @@ func (p *program) accounts() *cobra.Command {
 			return p.show(all, t)
 		}),
 	}
-	return parent("account", "Open, list and change the accounts that pay for workspaces", create, list, p.updateAccount())
+	return parent("account", "Open, list and change the accounts that pay for workspaces", create, list, p.updateAccount(), p.accountBalance())
 }
 
 func (p *program) updateAccount() *cobra.Command {

@@ -208,6 +208,8 @@ type Billing struct {
 	Currency string `config:"currency" default:"CNY"` // ISO 4217
 	TimeZone string `config:"time_zone" default:"Asia/Shanghai"`
 	Unpriced string `config:"unpriced" default:"free" oneof:"free refuse"`
+	// SeedPrices makes the first start of an installation in CNY begin with public list prices.
+	SeedPrices bool `config:"seed_prices" default:"true"`
 }
 
 // Reservations says how ptu throughput is bought.

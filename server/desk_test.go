@@ -37,6 +37,7 @@ type desk struct {
 	slow     atomic.Bool   // the gateway is told when the client has gone
 	written  chan struct{} // gets a value when a slow telling begins
 	stopping chan struct{}
+	trial    []berth.Line  // under other prices
 	changed  chan struct{} // wakes event streams; a wake for nobody is no matter
 }
 
@@ -126,6 +127,12 @@ func (d *desk) wire() {
 		Inventory: &berth.Inventory{Store: d.store},
 		Prices:    &berth.Prices{Writer: w},
 		Books:     &berth.Books{Writer: w},
+		Statements: &berth.Statements{
+			Store: d.store, Now: d.now, Settle: func(context.Context) error { return nil },
+			Rerate: func(context.Context, string, string, string, []berth.Price) ([]berth.Line, error) {
+				return d.trial, nil
+			},
+		},
 		Authenticate: func(token, workspaceID string) (*berth.KeyEntry, error) {
 			s := d.snapshot.Load()
 			if k := s.Keys[hashOf(token)]; k != nil && (k.ExpiresAt.IsZero() || d.now().Before(k.ExpiresAt)) {

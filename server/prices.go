@@ -97,3 +97,46 @@ func instant(r *http.Request, name string) (time.Time, error) {
 	}
 	return t, nil
 }
+
+// tryPrices is POST /berth/v1/prices/dry-run.
+func (s *Server) tryPrices(ctx context.Context, r *http.Request) (any, error) {
+	body, err := decode[api.TryPrices](r)
+	if err != nil {
+		return nil, err
+	}
+	if body.Month == "" {
+		return nil, berth.Errorf(berth.CodeInvalid, "Field required: month, such as 2026-10, or current.")
+	}
+	of := berth.StatementOf{AccountID: body.AccountID, WorkspaceID: body.WorkspaceID, Month: body.Month}
+	if of.Month == api.CurrentMonth {
+		of.Month = ""
+	}
+	list, err := pricesToBe(body.Prices)
+	if err != nil {
+		return nil, err
+	}
+	return shown(priceTrial)(s.Statements.Compare(ctx, of, list, body.Only))
+}
+
+func priceTrial(c berth.Comparison) api.PriceTrial {
+	out := api.PriceTrial{
+		Month: c.Month, AccountID: c.AccountID, WorkspaceID: c.WorkspaceID, Provisional: c.ClosedAt.IsZero(), Currency: c.Currency,
+		Totals: make([]api.TrialTotal, len(c.Totals)), Lines: make([]api.TrialLine, len(c.Compared)),
+	}
+	for i, t := range c.Totals {
+		out.Totals[i] = api.TrialTotal{Currency: t.Currency, CostNano: int64(t.Cost), TrialNano: int64(t.Trial)}
+		if t.Currency == c.Currency {
+			out.CostNano, out.TrialNano = int64(t.Cost), int64(t.Trial)
+		}
+	}
+	for i := range c.Compared {
+		l := &c.Compared[i]
+		shown := statementLine(&l.Line)
+		out.Lines[i] = api.TrialLine{
+			Day: shown.Day, WorkspaceID: shown.WorkspaceID, DeploymentID: shown.DeploymentID, DeployedModel: shown.DeployedModel, ModelName: shown.ModelName,
+			Plan: shown.Plan, Class: shown.Class, Spec: shown.Spec, Dimension: shown.Dimension, Quantity: shown.Quantity, Unit: shown.Unit,
+			CostNano: int64(l.Cost), TrialNano: int64(l.Trial), Currency: shown.Currency,
+		}
+	}
+	return out
+}

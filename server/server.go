@@ -33,6 +33,7 @@ type Options struct {
 	Books       *berth.Books
 	Backups     *berth.Backups
 	Push        *berth.Push
+	Statements  *berth.Statements
 
 	Calibrations    *berth.Calibrations
 	Reconciliations *berth.Reconciliations
@@ -133,6 +134,8 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/ledger", s.listPostings)
 	s.own("GET /berth/v1/prices", s.listPrices)
 	s.own("POST /berth/v1/prices", s.setPrices)
+	s.own("POST /berth/v1/prices/dry-run", s.tryPrices)
+	s.own("GET /berth/v1/statements/{month}", s.getStatement)
 	s.own("GET /berth/v1/workspaces", s.listWorkspaces)
 	s.own("POST /berth/v1/workspaces", s.createWorkspace)
 	s.own("GET /berth/v1/workspaces/{id}", s.getWorkspace)
@@ -258,6 +261,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, op operation, sh
 	h, must := v.(heard)
 	if must {
 		v = h.value
+	}
+	if d, is := v.(document); is {
+		_ = d.write(w) // a client that has gone is no concern of ours
+		return
 	}
 	writeErr := writeJSON(w, http.StatusOK, shape(requestID(w), v))
 	if must && (writeErr != nil || !delivered(w, r)) {

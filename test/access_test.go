@@ -117,6 +117,9 @@ var decisions = map[string]access{
 	"GET /berth/v1/prices":                  {isolation: wide, role: api.RoleAdmin},
 	"POST /berth/v1/prices":                 {isolation: wide, role: api.RoleOwner, body: `{"prices":[]}`},
 
+	"POST /berth/v1/prices/dry-run":    {isolation: wide, role: api.RoleOwner, body: `{"month":"current","prices":[{"dimension":"output","price_nano":1,"per":1}]}`},
+	"GET /berth/v1/statements/{month}": {isolation: scoped, role: api.RoleAdmin, path: "/berth/v1/statements/current"},
+
 	"GET /berth/v1/workspaces":         {isolation: wide, role: api.RoleOwner},
 	"POST /berth/v1/workspaces":        {isolation: wide, role: api.RoleOwner, body: `{"name":""}`},
 	"GET /berth/v1/workspaces/{id}":    {isolation: wide, role: api.RoleOwner, path: "/berth/v1/workspaces/${workspace}"},

@@ -1,0 +1,102 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+)
+
+// CurrentMonth names the present month of an account in requests for statements.
+const CurrentMonth = "current"
+
+// Statement is what an account used in a month and owes for it, or the part of one
+// workspace.
+type Statement struct {
+	Month       string    `json:"month"` // YYYY-MM, in the account's time zone
+	From        time.Time `json:"from"`  // the month is [From, To)
+	To          time.Time `json:"to"`
+	TimeZone    string    `json:"time_zone"`
+	AccountID   string    `json:"account_id"`
+	AccountName string    `json:"account_name"`
+	WorkspaceID string    `json:"workspace_id,omitempty"` // "": all of the account's
+	Provisional bool      `json:"provisional"`            // what comes later may still change it
+	ClosedAt    time.Time `json:"closed_at,omitzero"`
+	Currency    string    `json:"currency"`
+	TotalNano   int64     `json:"total_nano"` // of the lines in Currency
+	// Totals are the sums of each currency that there are lines of, and of Currency.
+	Totals []Total         `json:"totals"`
+	Lines  []StatementLine `json:"lines"`
+}
+
+// Total is the sum of the lines in one currency.
+type Total struct {
+	Currency  string `json:"currency"`
+	TotalNano int64  `json:"total_nano"`
+}
+
+// StatementLine is what one deployment used of one dimension on one day at one price.
+type StatementLine struct {
+	ID            string `json:"id"` // for [Client.StatementRecords]
+	Day           string `json:"day"`
+	WorkspaceID   string `json:"workspace_id"`
+	DeploymentID  string `json:"deployment_id"`
+	DeployedModel string `json:"deployed_model"`
+	ModelName     string `json:"model_name"`
+	Plan          string `json:"plan"`
+	Class         string `json:"class,omitempty"` // of the calls; "" of time
+	Spec          string `json:"spec,omitempty"`
+	Dimension     string `json:"dimension"`
+	FromTokens    int64  `json:"from_tokens"`
+	Quantity      int64  `json:"quantity"`
+	Unit          string `json:"unit"`
+	PriceID       string `json:"price_id,omitempty"` // "": unpriced, and free
+	PriceNano     int64  `json:"price_nano"`
+	Per           int64  `json:"per"` // of Unit
+	AmountNano    int64  `json:"amount_nano"`
+	Currency      string `json:"currency"`
+	Late          bool   `json:"late,omitempty"` // of a month that was closed when it came
+}
+
+// StatementQuery names a statement. Only owners may name an account or another workspace
+// than their own.
+type StatementQuery struct {
+	Month       string // YYYY-MM; "": [CurrentMonth]
+	AccountID   string // "": the key's
+	WorkspaceID string // "": all that the key may see
+}
+
+func (q StatementQuery) request(what string) request {
+	month := q.Month
+	if month == "" {
+		month = CurrentMonth
+	}
+	query := url.Values{}
+	for name, value := range map[string]string{"account_id": q.AccountID, "workspace_id": q.WorkspaceID} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	return request{path: "/berth/v1/statements/" + url.PathEscape(month) + what, query: query}
+}
+
+// Statement returns the statement of a month as it stands now.
+func (c *Client) Statement(ctx context.Context, q StatementQuery) (Statement, error) {
+	return own[Statement](ctx, c, q.request(""))
+}
+
+// WriteStatement writes a statement as "csv" or as a page to print, "html".
+func (c *Client) WriteStatement(ctx context.Context, q StatementQuery, format string, to io.Writer) error {
+	r := q.request("")
+	r.query.Set("format", format)
+	response, err := c.send(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(to, response.Body); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", r.path, err)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/berthhq/berth/api"
+)
+
+// What the furnished server says of money.
+var (
+	priceBook = []api.Price{
+		{ID: "price_1", Model: "*", Plan: "mu", Spec: "MU1", Dimension: "unit_minute", PriceNano: 54_000_000_000, Per: 60, Currency: "CNY", From: noon.Add(-48 * time.Hour), To: noon.Add(24 * time.Hour)},
+		{ID: "price_2", Model: "*", Plan: "mu", Spec: "MU1", Dimension: "unit_minute", Per: 1, Currency: "CNY", From: noon.Add(24 * time.Hour), Withdrawn: true, Creator: "key_1"},
+		{ID: "price_3", Model: "qwen3.5-27b", Plan: "lora", Dimension: "output", FromTokens: 128_000, PriceNano: 14_400_000_000, Per: 1_000_000, Currency: "CNY", From: noon.Add(-48 * time.Hour)},
+	}
+	paymentList = []api.Payment{
+		{ID: "post_1", At: noon.Add(-time.Hour), AccountID: "1000000000000001", AmountNano: 1_500_000_000_000, Currency: "CNY", Reference: "transfer 7"},
+		{ID: "post_3", At: noon, AccountID: "1000000000000001", AmountNano: -500_000_000_000, Currency: "CNY", Reference: "back"},
+	}
+	postingList = []api.Posting{
+		{ID: "post_1", At: noon.Add(-time.Hour), Cause: "payment", Reference: "1000000000000001/transfer 7", AccountID: "1000000000000001", Currency: "CNY", Entries: []api.Entry{
+			{Account: "cash/1000000000000001", AmountNano: -1_500_000_000_000}, {Account: "customer/1000000000000001", AmountNano: 1_500_000_000_000},
+		}},
+		{ID: "post_2", At: noon.Add(-time.Minute), Cause: "charge", Reference: "1000000000000001/2026-10/2026-10-02/dep_1/input/shared/0/price_3/CNY/1", AccountID: "1000000000000001", WorkspaceID: "llm-4kd02x9a", DeploymentID: "dep_1", Currency: "CNY", Entries: []api.Entry{
+			{Account: "customer/1000000000000001", AmountNano: -1_234_500}, {Account: "revenue/llm-4kd02x9a", AmountNano: 1_234_500},
+		}},
+	}
+	september = api.Statement{
+		Month: "2026-09", TimeZone: "UTC", AccountID: "1000000000000001", AccountName: "default", Provisional: true, Currency: "CNY", TotalNano: 657_000_014_400,
+		Totals: []api.Total{{Currency: "CNY", TotalNano: 657_000_014_400}, {Currency: "USD", TotalNano: 0}},
+		Lines: []api.StatementLine{
+			{Day: "2026-08-31", DeployedModel: "abacus-1f0c77aa", Plan: "mu", Spec: "MU1", Dimension: "unit_minute", Quantity: 10, Unit: "unit_minute", PriceID: "price_1", PriceNano: 54_000_000_000, Per: 60, AmountNano: 9_000_000_000, Currency: "CNY", Late: true},
+			{Day: "2026-09-02", DeployedModel: "abacus-1f0c77aa", Plan: "mu", Spec: "MU1", Dimension: "unit_minute", Quantity: 720, Unit: "unit_minute", PriceID: "price_1", PriceNano: 54_000_000_000, Per: 60, AmountNano: 648_000_000_000, Currency: "CNY"},
+			{Day: "2026-09-02", DeployedModel: "poet", Plan: "lora", Class: "shared", Dimension: "output", FromTokens: 128_000, Quantity: 1, Unit: "token", PriceID: "price_3", PriceNano: 14_400_000_000, Per: 1_000_000, AmountNano: 14_400, Currency: "CNY"},
+			{Day: "2026-09-03", DeployedModel: "poet", Plan: "lora", Class: "shared", Dimension: "input", Quantity: 1_234, Unit: "token", Per: 1, Currency: "USD"},
+		},
+	}
+)
+
+// withMoney makes the server answer about money.
+func (f *fake) withMoney() {
+	for call, answer := range map[string]http.HandlerFunc{
+		"GET /berth/v1/prices":                              bare(api.PriceList{Prices: priceBook}),
+		"POST /berth/v1/prices":                             bare(api.PriceList{Prices: priceBook[1:2]}),
+		"GET /berth/v1/ledger":                              bare(api.Postings{Postings: postingList}),
+		"GET /berth/v1/accounts/1000000000000001/payments":  bare(api.PaymentList{Payments: paymentList}),
+		"POST /berth/v1/accounts/1000000000000001/payments": bare(paymentList[0]),
+		"GET /berth/v1/accounts/1000000000000001/balance": bare(api.Balance{AccountID: "1000000000000001", CreditLimitNano: ptr(int64(2_000_000_000_000)), Balances: []api.Funds{
+			{Currency: "CNY", BalanceNano: -351_500_000_000, DepositsNano: 216_000_000_000, PaidNano: 1_000_000_000_000, ChargedNano: 1_135_500_000_000, SpendableNano: ptr(int64(1_648_500_000_000))},
+			{Currency: "EUR", ChargedNano: 1},
+		}}),
+		"POST /berth/v1/prices/dry-run": bare(api.PriceTrial{
+			Month: "2026-09", Currency: "CNY", CostNano: 648_000_000_000, TrialNano: 588_000_000_000,
+			Totals: []api.TrialTotal{{Currency: "CNY", CostNano: 648_000_000_000, TrialNano: 588_000_000_000}, {Currency: "USD", TrialNano: 5_000_000_000}},
+			Lines: []api.TrialLine{
+				{Day: "2026-09-02", DeployedModel: "abacus-1f0c77aa", Dimension: "unit_minute", Quantity: 720, Unit: "unit_minute", CostNano: 648_000_000_000, TrialNano: 588_000_000_000, Currency: "CNY"},
+				{Day: "2026-09-03", DeployedModel: "poet", Dimension: "input", Quantity: 1_234, Unit: "token", TrialNano: 5_000_000_000, Currency: "USD"},
+			},
+		}),
+		"GET /berth/v1/statements/2026-09": func(w http.ResponseWriter, r *http.Request) {
+			if format := r.URL.Query().Get("format"); format != "" {
+				_, _ = io.WriteString(w, format+" of "+r.URL.Query().Get("workspace_id")+"\n")
+				return
+			}
+			bare(september)(w, r)
+		},
+		"GET /berth/v1/statements/current": bare(api.Statement{Month: "2026-10", Totals: []api.Total{{Currency: "CNY"}}}),
+	} {
+		f.on(call, answer)
+	}
+}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
+)
+
+// getStatement is GET /berth/v1/statements/{month} (design 10).
+func (s *Server) getStatement(ctx context.Context, r *http.Request) (any, error) {
+	format := r.URL.Query().Get("format")
+	write, known := statementFormats[format]
+	if !known {
+		return nil, berth.Errorf(berth.CodeInvalid, "The format %q is not known; use json, csv or html.", format)
+	}
+	st, err := s.Statements.Get(ctx, statementOf(r))
+	if err != nil {
+		return nil, err
+	}
+	return write(statement(&st), s.Deployments.Now())
+}
+
+// statementFormats are the forms in which a statement is answered.
+var statementFormats = map[string]func(st api.Statement, now time.Time) (any, error){
+	"":     statementJSON,
+	"json": statementJSON,
+	"csv":  func(st api.Statement, _ time.Time) (any, error) { return statementCSV(st) },
+	"html": statementPage,
+}
+
+func statementJSON(st api.Statement, _ time.Time) (any, error) { return st, nil }
+
+func statementOf(r *http.Request) berth.StatementOf {
+	query := r.URL.Query()
+	of := berth.StatementOf{AccountID: query.Get("account_id"), WorkspaceID: query.Get("workspace_id"), Month: r.PathValue("month")}
+	if of.Month == api.CurrentMonth {
+		of.Month = ""
+	}
+	return of
+}
+
+func statement(st *berth.Statement) api.Statement {
+	out := api.Statement{
+		Month: st.Month, From: st.Period.Start.UTC(), To: st.Period.End.UTC(), TimeZone: st.Account.TimeZone,
+		AccountID: st.Account.ID, AccountName: st.Account.Name, WorkspaceID: st.WorkspaceID,
+		Provisional: st.ClosedAt.IsZero(), ClosedAt: st.ClosedAt, Currency: st.Currency,
+		Totals: make([]api.Total, len(st.Totals)), Lines: make([]api.StatementLine, len(st.Lines)),
+	}
+	for i, t := range st.Totals {
+		out.Totals[i] = api.Total{Currency: t.Currency, TotalNano: int64(t.Nano)}
+		if t.Currency == st.Currency {
+			out.TotalNano = int64(t.Nano)
+		}
+	}
+	for i := range st.Lines {
+		out.Lines[i] = statementLine(&st.Lines[i])
+	}
+	return out
+}
+
+func statementLine(l *berth.Line) api.StatementLine {
+	unit, _ := l.Dimension.Unit()
+	return api.StatementLine{
+		ID: l.ID(), Day: l.Day, WorkspaceID: l.WorkspaceID, DeploymentID: l.DeploymentID, DeployedModel: l.DeployedModel,
+		ModelName: l.ModelName, Plan: string(l.Plan), Class: string(l.Class), Spec: l.Spec, Dimension: string(l.Dimension),
+		FromTokens: l.FromTokens, Quantity: l.Quantity, Unit: unit, PriceID: l.PriceID, PriceNano: int64(l.Price), Per: l.Per,
+		AmountNano: int64(l.Amount), Currency: l.Currency, Late: l.Late(),
+	}
+}
