@@ -9,7 +9,7 @@ LINT    := .cache/bin/golangci-lint
 VLLM    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/berth-vllm/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vllm lint bench bench-control bench-promises bench-money fmt
+.PHONY: help build demo test test-vllm proof lint bench bench-control bench-promises bench-money fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: build ## all benchmarks, and the gateway beside nginx
 
 bench-control: ## the control plane with 10,000 deployments
 	go run ./test/bench/control
+
+proof: ## 10,000 mixed calls under kills of engines and of Berth: every token accounted for
+	BERTH_CALLS=10000 go test -count=1 -timeout 20m -v -run TestEveryTokenIsAccountedFor ./test
 
 bench-promises: build ## whether reserved calls get what was sold while others flood, on three engines
 	$(BIN) engine install llamacpp

@@ -13,6 +13,7 @@ type generation struct {
 	dialect dialect
 	answer  answer
 	pace    *pace
+	made    *int64 // tokens
 }
 
 // complete answers the calls of one dialect.
@@ -28,8 +29,8 @@ func (e *Engine) complete(d dialect) func(context.Context, http.ResponseWriter, 
 			return err
 		}
 		defer release()
-		g := generation{job: j, engine: e, dialect: d, answer: a, pace: e.newPace()}
-		if err := e.readPrompt(ctx, g.pace, a.prompt, a.cached); err != nil {
+		g := generation{job: j, engine: e, dialect: d, answer: a, pace: e.newPace(), made: new(int64)}
+		if err := e.readPrompt(ctx, g.pace, j, a.prompt, a.cached); err != nil {
 			return err
 		}
 		if j.request.Stream {
@@ -40,10 +41,11 @@ func (e *Engine) complete(d dialect) func(context.Context, http.ResponseWriter, 
 }
 
 // readPrompt takes the time of a prompt and counts it.
-func (e *Engine) readPrompt(ctx context.Context, p *pace, prompt, cached int) error {
+func (e *Engine) readPrompt(ctx context.Context, p *pace, j job, prompt, cached int) error {
 	if err := p.tokens(ctx, prompt-cached, e.script.PromptTokensPerSecond); err != nil {
 		return err
 	}
+	e.note(j, int64(prompt), 0)
 	e.tally.update(func(s *Stats) {
 		s.PromptTokens += int64(prompt)
 		s.CachedTokens += int64(cached)
@@ -56,6 +58,8 @@ func (g generation) step(ctx context.Context) error {
 	if err := g.pace.tokens(ctx, 1, g.engine.script.TokensPerSecond); err != nil {
 		return err
 	}
+	*g.made += int64(g.request.choices())
+	g.engine.note(g.job, int64(g.answer.prompt), *g.made)
 	g.engine.tally.update(func(s *Stats) { s.OutputTokens += int64(g.request.choices()) })
 	return nil
 }

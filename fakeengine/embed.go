@@ -31,7 +31,7 @@ func (e *Engine) embed(ctx context.Context, w http.ResponseWriter, j job) error 
 	}
 	defer release()
 	prompt := e.script.promptRule().count(j.request.Input, 0)
-	if err := e.readPrompt(ctx, e.newPace(), prompt, 0); err != nil {
+	if err := e.readPrompt(ctx, e.newPace(), j, prompt, 0); err != nil {
 		return err
 	}
 	dimensions := j.request.Dimensions

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -18,6 +19,8 @@ type Options struct {
 	Now func() time.Time
 	// Adapters are the names of those that it has from the start.
 	Adapters []string
+	// Diary gets what calls made it do, line by line; nil: nobody keeps one.
+	Diary io.WriterAt
 }
 
 // Engine is a running fake engine, an http.Handler for one server or none. It
@@ -30,6 +33,7 @@ type Engine struct {
 	tally  tally
 	slots  chan struct{} // holds one value per busy slot; nil without a bound
 	lora   shelf
+	diary  io.WriterAt
 
 	started  chan struct{}
 	starting *time.Timer // closes started; nil if that was done at once
@@ -48,6 +52,7 @@ func New(script Script, options Options) *Engine {
 		script:  script,
 		key:     options.Key,
 		now:     options.Now,
+		diary:   options.Diary,
 		started: make(chan struct{}),
 		died:    make(chan struct{}),
 	}

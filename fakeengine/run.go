@@ -56,7 +56,17 @@ func Run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if script.IgnoreSIGTERM {
 		ctx = context.WithoutCancel(ctx)
 	}
-	engine := New(script, Options{Key: os.Getenv(KeyVariable), Adapters: adapters})
+	options := Options{Key: os.Getenv(KeyVariable), Adapters: adapters}
+	if script.Diary != "" {
+		diary, err := openDiary(script.Diary)
+		if err != nil {
+			fmt.Fprintln(errOut, "fake engine:", err)
+			return exitFailed
+		}
+		defer func() { _ = diary.Close() }() // what was written is there
+		options.Diary = diary
+	}
+	engine := New(script, options)
 	fmt.Fprintf(out, "fake engine listening on http://%s\n", listener.Addr())
 	if err := serve(ctx, engine, listener, errOut); err != nil {
 		fmt.Fprintln(errOut, "fake engine:", err)

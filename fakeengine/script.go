@@ -65,6 +65,10 @@ type Script struct {
 	// or a crash ends the process.
 	IgnoreSIGTERM bool `json:"ignore_sigterm,omitempty"`
 
+	// Diary is a folder in which each process of the engine keeps a file of what every call
+	// has made it do so far ([Entry]), so that this is known after SIGKILL, too.
+	Diary string `json:"diary,omitempty"`
+
 	// Faults strike calls; the first that fits a call is taken.
 	Faults []Fault `json:"faults,omitempty"`
 }

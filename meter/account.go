@@ -80,10 +80,19 @@ func (a *account) row(at time.Time) *berth.Reconciliation {
 // opened: the engine may get the call at any moment.
 func (a *account) opened(ref journal.Position) { a.open[ref] = struct{}{} }
 
-// left: the engine has not taken the call.
+// left: there is no such call.
 func (a *account) left(ref journal.Position) {
 	delete(a.open, ref)
 	a.over(ref, berth.Tokens{})
+}
+
+// moved: the call went on to another engine. This one took no calls, or died in the moment
+// in which it got it.
+func (a *account) moved(ref journal.Position, most berth.Tokens) {
+	delete(a.open, ref)
+	a.Slack = a.Slack.Plus(berth.Tolerance{More: most})
+	a.fresh = true
+	a.over(ref, most)
 }
 
 // record takes the record of a call that was closed at a place.

@@ -135,7 +135,9 @@ func (f *fold) opens(call *openCall, ref journal.Position, mark []byte) {
 	if nonce == call.nonce {
 		return
 	}
-	f.leaves(call, ref)
+	if a := f.account(call.nonce); a != nil {
+		a.moved(ref, mostOf(mark))
+	}
 	call.nonce = nonce
 	if a := f.account(nonce); a != nil {
 		f.meter.settled.Delete(nonce)
