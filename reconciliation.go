@@ -151,6 +151,56 @@ func (s *Reconciliations) Unexplained(ctx context.Context, from time.Time) (toke
 	return tokens, rows, err
 }
 
+// Audit holds the rows of hours that begin in [from, to) against the stored records, whose
+// sums are kept with them. A row in which they differ is corrected to what is stored, the
+// difference is unexplained, and the row is returned.
+func (s *Reconciliations) Audit(ctx context.Context, from, to time.Time) (wrong []Reconciliation, err error) {
+	err = s.Store.View(ctx, func(tx Tx) (err error) {
+		wrong, err = audited(ctx, tx, from, to)
+		return err
+	})
+	if err != nil || len(wrong) == 0 {
+		return nil, err
+	}
+	err = s.Store.Tx(ctx, func(tx Tx) (err error) { // looked at once more, where nobody else writes
+		if wrong, err = audited(ctx, tx, from, to); err != nil {
+			return err
+		}
+		for _, r := range wrong {
+			if err := tx.Reconciliations().PutRow(ctx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return wrong, err
+}
+
+// audited returns the rows that are not what is stored, corrected.
+func audited(ctx context.Context, tx Tx, from, to time.Time) (wrong []Reconciliation, err error) {
+	rows, err := tx.Reconciliations().Rows(ctx, ReconciliationFilter{From: from, To: to}, nil, 0)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	hours, err := tx.Usage().EngineHours(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
+	stored := map[ReconciliationPlace]Tokens{}
+	for _, h := range hours {
+		place := ReconciliationPlace{Hour: h.Hour.UTC(), ReplicaID: h.ReplicaID, Nonce: h.Nonce}
+		stored[place] = stored[place].Plus(Tokens{h.InputTokens, h.OutputTokens})
+	}
+	for _, r := range rows {
+		kept := stored[ReconciliationPlace{Hour: r.Hour.UTC(), ReplicaID: r.ReplicaID, Nonce: r.Nonce}]
+		if lost := r.Recorded.Minus(kept); lost != (Tokens{}) {
+			r.Recorded, r.Unexplained = kept, r.Unexplained.Plus(lost)
+			wrong = append(wrong, r)
+		}
+	}
+	return wrong, nil
+}
+
 // name adds a deployed model.
 func (r *Reconciliation) name(deployedModel string) {
 	i, found := slices.BinarySearch(r.DeployedModels, deployedModel)

@@ -38,6 +38,8 @@ type NodeList struct {
 type Health struct {
 	Status  string `json:"status"`
 	Version string `json:"version"`
+	// Warnings are what an operator should look at; they do not keep it from serving.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Nodes returns the inventory.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -70,6 +71,9 @@ type App struct {
 	storeHTTP *http.Transport
 	ownerKey  string        // of a first start
 	stopping  chan struct{} // closed when a stop begins
+	// unexplained is what the last look at the reconciliation has found.
+	unexplained atomic.Pointer[unexplained]
+	scrapeKey   string // for /metrics alone
 }
 
 // services are the domain's.
@@ -97,6 +101,7 @@ type services struct {
 // the catalogue. Nothing is served before Run.
 func New(ctx context.Context, opt Options) (_ *App, err error) {
 	a := &App{opt: opt, stopping: make(chan struct{})}
+	a.unexplained.Store(&unexplained{})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -151,6 +156,10 @@ func (a *App) OwnerKey() (string, error) { return a.dir.ownerKey() }
 
 // wire builds every room and joins them.
 func (a *App) wire(ctx context.Context) error {
+	var err error
+	if a.scrapeKey, err = scrapeKey(a.opt.Config.Metrics.KeyFile); err != nil {
+		return err
+	}
 	pepper, err := a.dir.pepper()
 	if err != nil {
 		return err
@@ -418,8 +427,8 @@ func (a *App) newServer() *server.Server {
 		Busy:    func(replicaID string) int { return a.gateway.InFlight("", replicaID) },
 		Explain: a.gateway.Explain,
 		Follow:  a.routing.watchers.watch, Stopping: a.stopping,
-		Ready: a.ready,
-		Zone:  a.zone(), KiloTPM: a.opt.Config.Reservations.Unit == "ktpm", BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
+		Ready: a.ready, Warnings: a.warnings, Metrics: a.serveMetrics, ScrapeKey: a.scrapeKey,
+		Zone: a.zone(), KiloTPM: a.opt.Config.Reservations.Unit == "ktpm", BodyBytes: a.opt.Config.Limits.Body, Version: a.opt.Version,
 		NewUUID: newUUID, Logger: a.opt.Logger,
 	})
 }

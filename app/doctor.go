@@ -2,21 +2,25 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
 	"github.com/berthhq/berth/config"
 	"github.com/berthhq/berth/engine"
 )
@@ -160,12 +164,34 @@ func portCheck(ctx context.Context, address string) check {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		c.found, c.advice = address+" is in use", "if that is not a running berth, choose another with --listen"
+		if running, ok := askHealth(ctx, address); ok {
+			c.found = fmt.Sprintf("%s is in use by berth %s: %s", address, running.Version, running.Status)
+			c.advice = strings.Join(running.Warnings, " ")
+		}
 	case err != nil:
 		c.found, c.advice, c.fatal = err.Error(), "choose another address with --listen", true
 	default:
 		_ = l.Close() // nothing was accepted
 	}
 	return c
+}
+
+// askHealth asks a server for its readiness; false when it is no Berth.
+func askHealth(ctx context.Context, address string) (api.Health, bool) {
+	var h api.Health
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
+	if err != nil {
+		return h, false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return h, false
+	}
+	defer response.Body.Close()
+	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&h)
+	return h, err == nil && h.Status != ""
 }
 
 func dirCheck(path string) check {

@@ -71,6 +71,12 @@ func (a *App) Run(ctx context.Context) error {
 		a.runner.Run(readCtx)
 	}()
 
+	audited := make(chan struct{})
+	go func() {
+		defer close(audited)
+		a.audit(loopCtx)
+	}()
+
 	server := a.frontServer()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(a.listener) }()
@@ -94,6 +100,7 @@ func (a *App) Run(ctx context.Context) error {
 	<-watched
 	<-rated
 	err = errors.Join(err, <-loopDone, <-importsDone, a.endRuns(context.WithoutCancel(ctx)))
+	<-audited
 	stopReading()
 	<-readingDone
 	a.runner.Rest(context.WithoutCancel(ctx))

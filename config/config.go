@@ -35,6 +35,7 @@ type Config struct {
 	Limits          Limits       `config:"limits"`
 	Billing         Billing      `config:"billing"`
 	Reservations    Reservations `config:"reservations"`
+	Metrics         Metrics      `config:"metrics"`
 	Push            Push         `config:"push"`
 	Log             Log          `config:"log"`
 
@@ -210,6 +211,11 @@ type Billing struct {
 	Unpriced string `config:"unpriced" default:"free" oneof:"free refuse"`
 	// SeedPrices makes the first start of an installation in CNY begin with public list prices.
 	SeedPrices bool `config:"seed_prices" default:"true"`
+}
+
+// Metrics says who may read /metrics beside owners.
+type Metrics struct {
+	KeyFile string `config:"key_file" unit:"path"` // a bearer key of 16 characters or more
 }
 
 // Reservations says how ptu throughput is bought.

@@ -221,6 +221,7 @@ func (f *fold) write(ctx context.Context) error {
 		return err
 	}
 	f.done = done
+	f.meter.figures.add(f.batch)
 	f.accountsWritten(found)
 	clear(f.batch)
 	f.batch = f.batch[:0]

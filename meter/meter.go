@@ -44,6 +44,7 @@ type Meter struct {
 	crowded  atomic.Bool  // more than half of the journal waits
 	settled  sync.Map     // nonces of engines whose counters agree with records, as they showed
 	folded   atomic.Int64 // when the last fold of all there was began, in nanoseconds
+	figures  tally
 }
 
 // Open opens the journal and finds out how far it was folded. Start folds, Stop closes.
@@ -204,6 +205,7 @@ func (m *Meter) beating() {
 		case <-tick.C:
 			m.beat.Add(1)
 			if n := m.unkept.Swap(0); n > 0 {
+				m.figures.drop(n)
 				m.opt.Logger.Warn("calls that were refused have no record: the journal had little room", "calls", n)
 			}
 		}

@@ -6,6 +6,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -64,6 +65,11 @@ type Options struct {
 	// (api.md 6.2).
 	KiloTPM   bool
 	BodyBytes int64 // largest request body
+	// Warnings are what an operator should look at although the server serves.
+	Warnings func() []string
+	// Metrics answers who may read them: owners, and who has the ScrapeKey, unless that is "".
+	Metrics   http.HandlerFunc
+	ScrapeKey string
 	Version   string
 	NewUUID   func() string // request ids (api.md 2.3)
 	Logger    *slog.Logger
@@ -83,6 +89,7 @@ func New(o Options) *Server {
 	s.walks = walks{now: func() time.Time { return s.Deployments.Now() }, all: map[walker]walk{}}
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
+	s.mux.HandleFunc("GET /metrics", s.metrics)
 	s.mux.HandleFunc("GET /openapi.json", s.openAPI)
 
 	s.native("POST /api/v1/deployments", s.createDeployment)
@@ -363,5 +370,20 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		_ = writeJSON(w, http.StatusServiceUnavailable, api.Health{Status: err.Error(), Version: s.Version})
 		return
 	}
-	_ = writeJSON(w, http.StatusOK, api.Health{Status: "ok", Version: s.Version})
+	_ = writeJSON(w, http.StatusOK, api.Health{Status: "ok", Version: s.Version, Warnings: s.Warnings()})
+}
+
+// metrics are for owners, and for a scraper with a key of its own.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	if s.ScrapeKey == "" || subtle.ConstantTimeCompare([]byte(api.KeyText(r)), []byte(s.ScrapeKey)) == 0 {
+		ctx, err := s.authenticate(r)
+		if err == nil && !berth.CallerFrom(ctx).May(berth.RoleOwner) {
+			err = berth.Errorf(berth.CodeForbidden, "Access denied. Metrics need a key of role owner, or the one of metrics.key_file.")
+		}
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+	}
+	s.Metrics(w, r)
 }

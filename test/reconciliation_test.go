@@ -3,6 +3,8 @@ package test
 import (
 	"context"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -119,4 +121,48 @@ func countersMeetRecords(t *testing.T, b *berth) {
 		t.Logf("it was answered %d", response.StatusCode)
 	}
 	check("what it made is explained")
+}
+
+// What is unexplained is an alarm everywhere: a row, a metric, a warning and an error in the
+// log, once. Here an engine reports other figures than it counts.
+func TestWhatIsUnexplainedIsSaid(t *testing.T) {
+	t.Parallel()
+	key := filepath.Join(t.TempDir(), "scrape.key")
+	must(t, os.WriteFile(key, []byte("a-key-to-scrape-with\n"), 0o600))
+	b := inProcess(t, fakeYAML(t, map[string]string{"liar": `{"faults":[{"kind":"wrong_usage","match":"lie"}]}`})+"metrics: {key_file: "+key+"}\n")
+	d := b.running(t, one("liar"))
+	scrape := func() string {
+		got := b.send(t, http.MethodGet, "/metrics", "", "Authorization", "Bearer a-key-to-scrape-with")
+		if got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		return got.body
+	}
+	b.ask(t, d.DeployedModel, "37+85")
+	until(t, "the call is compared", func() bool { sum := addUp(b.reconciled(t)); return sum.EngineOutputTokens == 1 && agrees(sum) })
+	if text := scrape(); !strings.Contains(text, "\nberth_unexplained_tokens 0\n") || !strings.Contains(text, `berth_calls_total{class="dedicated",end="stop"} 1`) ||
+		!strings.Contains(text, `berth_replicas{state="ready"} 1`) {
+		t.Error(text)
+	}
+	if got := b.send(t, http.MethodGet, "/readyz", ""); strings.Contains(got.body, "warnings") {
+		t.Error(got.body)
+	}
+	b.ask(t, d.DeployedModel, "lie") // 1,000 tokens too many, in and out
+	until(t, "it shows", func() bool { return addUp(b.reconciled(t)).Unexplained == 2000 })
+	page, err := b.Reconciliation(t.Context(), api.ReconciliationFilter{Unexplained: true}, "")
+	must(t, err)
+	if len(page.Rows) != 1 || page.Rows[0].UnexplainedInputTokens != -1000 || page.Rows[0].UnexplainedOutputTokens != -1000 || page.Rows[0].DeployedModels[0] != d.DeployedModel {
+		t.Errorf("%+v", page.Rows)
+	}
+	until(t, "it is a metric and a warning", func() bool {
+		return strings.Contains(scrape(), "\nberth_unexplained_tokens 2000\n") && strings.Contains(b.send(t, http.MethodGet, "/readyz", "").body, "differ by 2000 tokens")
+	})
+	b.ask(t, d.DeployedModel, "lie again")
+	until(t, "it shows again", func() bool { return addUp(b.reconciled(t)).Unexplained == 4000 })
+	if n := strings.Count(b.log.String(), "nothing explains it; see berth reconciliation"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	if got := b.send(t, http.MethodGet, "/berth/v1/usage", "", "Authorization", "Bearer a-key-to-scrape-with"); got.status != http.StatusUnauthorized {
+		t.Errorf("the scrape key does more: %d", got.status)
+	}
 }
