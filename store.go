@@ -258,8 +258,8 @@ type UsageStore interface {
 
 	// Split keeps sums of days apart from now on: calls admitted before the instant (unless
 	// it is zero) from later ones, calls with shorter prompts from those with at least
-	// fromTokens. Whoever inserts a price calls it with when it begins, which must be in the
-	// future, and with its prompt length. A repeat is a no-op.
+	// fromTokens. The instant must be in the future: what has been summed stays as it is.
+	// Inserting a price, or an account with a later currency, does it. A repeat is a no-op.
 	Split(ctx context.Context, at time.Time, fromTokens int64) error
 	// ChangedDays returns at most limit deployments and days whose sums changed since they
 	// were rated, earliest day first.
@@ -323,6 +323,8 @@ type FineTuneStore interface {
 
 // PriceStore keeps the book. Prices are only ever appended.
 type PriceStore interface {
+	// Insert also splits the sums of usage ([UsageStore.Split]) where the price begins and
+	// at the prompts that it is for.
 	Insert(ctx context.Context, p Price) error
 	// List returns every version of every price, in order of From, then of id.
 	List(ctx context.Context) ([]Price, error)

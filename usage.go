@@ -132,11 +132,14 @@ const (
 
 // UsageFilter selects calls. Zero fields select everything.
 type UsageFilter struct {
-	WorkspaceID   string
+	WorkspaceID   string // for an owner also [AllWorkspaces]
 	DeployedModel string
 	KeyID         string
 	Class         Class
 	From, To      time.Time // admission in [From, To)
+	// FromDay and ToDay are From and To as the beginning of a day (YYYY-MM-DD) in the time
+	// zone of each workspace's account.
+	FromDay, ToDay string
 
 	// Of records only; sums are not kept by them.
 	End      End
@@ -198,6 +201,25 @@ func (r *UsageRecord) Sum() UsageSum {
 		s.CountedCalls = 1
 	}
 	return s
+}
+
+// AllWorkspaces is what an owner asks for who means every workspace.
+const AllWorkspaces = "*"
+
+// In returns the filter for workspaces whose account has the given zone: with times instead
+// of days.
+func (f UsageFilter) In(zone *time.Location) (UsageFilter, error) {
+	for day, at := range map[*string]*time.Time{&f.FromDay: &f.From, &f.ToDay: &f.To} {
+		if *day == "" {
+			continue
+		}
+		d, err := DayNamed(*day, zone)
+		if err != nil {
+			return f, err
+		}
+		*day, *at = "", d.Start
+	}
+	return f, nil
 }
 
 // UsageTotal is one row of grouped usage.
@@ -285,6 +307,13 @@ func (f UsageFilter) seenBy(c Caller) (UsageFilter, error) {
 	switch {
 	case !c.May(RoleInference):
 		return f, accessDenied()
+	case c.May(RoleOwner) && f.WorkspaceID == AllWorkspaces:
+		f.WorkspaceID = ""
+		return f, nil
+	case c.May(RoleOwner) && f.WorkspaceID != "":
+		return f, nil
+	case f.WorkspaceID != "" && f.WorkspaceID != c.WorkspaceID:
+		return f, Errorf(CodeForbidden, "Only an owner sees the usage of other workspaces than that of the key.")
 	case !c.May(RoleAdmin):
 		f.KeyID = c.KeyID
 	}

@@ -32,10 +32,12 @@ func TestWhoSeesWhichUsage(t *testing.T) {
 		want      int
 	}{
 		"a guest sees its own calls":          {home, berth.RoleInference, berth.UsageFilter{}, 2},
-		"a guest cannot ask for another's":    {home, berth.RoleInference, berth.UsageFilter{KeyID: "key_other", WorkspaceID: away}, 2},
+		"a guest cannot ask for another's":    {home, berth.RoleInference, berth.UsageFilter{KeyID: "key_other"}, 2},
 		"an admin sees its workspace":         {home, berth.RoleAdmin, berth.UsageFilter{}, 3},
 		"an admin asks for a key":             {home, berth.RoleAdmin, berth.UsageFilter{KeyID: "key_other"}, 1},
-		"an admin cannot leave its workspace": {home, berth.RoleAdmin, berth.UsageFilter{WorkspaceID: away}, 3},
+		"an admin names its workspace":        {home, berth.RoleAdmin, berth.UsageFilter{WorkspaceID: home}, 3},
+		"an owner looks elsewhere":            {home, berth.RoleOwner, berth.UsageFilter{WorkspaceID: away}, 1},
+		"an owner looks everywhere":           {home, berth.RoleOwner, berth.UsageFilter{WorkspaceID: berth.AllWorkspaces}, 4},
 		"an owner acts in one workspace, too": {away, berth.RoleOwner, berth.UsageFilter{}, 1},
 		"by deployment":                       {home, berth.RoleAdmin, berth.UsageFilter{DeployedModel: "a"}, 2},
 		"by time":                             {home, berth.RoleAdmin, berth.UsageFilter{From: h.now().Add(time.Hour), To: h.now().Add(2 * time.Hour)}, 1},
@@ -52,6 +54,13 @@ func TestWhoSeesWhichUsage(t *testing.T) {
 		}
 		if len(records) != c.want || calls != int64(c.want) || input != 10*int64(c.want) {
 			t.Errorf("%s: %d records, %d calls, %d tokens", name, len(records), calls, input)
+		}
+	}
+	for _, id := range []string{away, berth.AllWorkspaces} {
+		_, _, err1 := h.usage.Records(h.admin(), berth.UsageFilter{WorkspaceID: id}, "", 1)
+		_, err2 := h.usage.Totals(h.admin(), berth.UsageFilter{WorkspaceID: id}, nil)
+		if berth.CodeOf(err1) != berth.CodeForbidden || berth.CodeOf(err2) != berth.CodeForbidden {
+			t.Errorf("an admin sees %s: %v, %v", id, err1, err2)
 		}
 	}
 	first, next, err := h.usage.Records(h.admin(), berth.UsageFilter{}, "", 1)

@@ -1,8 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"io"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -15,6 +19,15 @@ type UsageRow struct {
 	CachedTokens   int64             `json:"cached_tokens"`
 	OutputTokens   int64             `json:"output_tokens"` // thinking ones included
 	ThinkingTokens int64             `json:"thinking_tokens"`
+
+	// Of those, what is billable.
+	BillableCalls          int64 `json:"billable_calls"`
+	BillableInputTokens    int64 `json:"billable_input_tokens"`
+	BillableCachedTokens   int64 `json:"billable_cached_tokens"`
+	BillableOutputTokens   int64 `json:"billable_output_tokens"`
+	BillableThinkingTokens int64 `json:"billable_thinking_tokens"`
+	CountedCalls           int64 `json:"counted_calls"` // whose figures were counted by Berth
+	UnknownCalls           int64 `json:"unknown_calls"` // whose figures nobody was told; not billable
 }
 
 // UsageRows is the answer of GET /berth/v1/usage.
@@ -51,38 +64,100 @@ type UsageRecords struct {
 	Next    string        `json:"next,omitempty"` // cursor of the next page; absent on the last
 }
 
+// AllWorkspaces is what an owner may ask for.
+const AllWorkspaces = "*"
+
 // UsageFilter selects calls that were admitted in [From, To). Zero fields select all.
 type UsageFilter struct {
-	From, To      time.Time
-	DeployedModel string
+	From, To time.Time
+	// FromDay and ToDay are From and To as the beginning of a day, such as 2026-10-02, in the
+	// time zone of the account that pays for the workspace.
+	FromDay, ToDay string
+	WorkspaceID    string // owners: another workspace than that of the key, or [AllWorkspaces]
+	DeployedModel  string
+	KeyID          string
+	Class          string // reserved, overflow, shared, dedicated or probe
+	// Of records only: how the call ended, where its figures come from, and whether they are
+	// billed.
+	End, Source string
+	Billable    *bool
 }
 
 func (f UsageFilter) query() url.Values {
 	query := url.Values{}
-	if !f.From.IsZero() {
-		query.Set("from", f.From.UTC().Format(time.RFC3339))
+	set := func(name, value string) {
+		if value != "" {
+			query.Set(name, value)
+		}
 	}
-	if !f.To.IsZero() {
-		query.Set("to", f.To.UTC().Format(time.RFC3339))
+	moment := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339Nano)
 	}
-	if f.DeployedModel != "" {
-		query.Set("deployed_model", f.DeployedModel)
+	set("from", cmp.Or(f.FromDay, moment(f.From)))
+	set("to", cmp.Or(f.ToDay, moment(f.To)))
+	set("workspace_id", f.WorkspaceID)
+	set("deployed_model", f.DeployedModel)
+	set("key_id", f.KeyID)
+	set("class", f.Class)
+	set("end", f.End)
+	set("source", f.Source)
+	if f.Billable != nil {
+		query.Set("billable", strconv.FormatBool(*f.Billable))
 	}
 	return query
 }
 
-// Usage sums the calls that f selects, grouped by any of deployed_model, model_name,
-// key_id, plan and day.
-func (c *Client) Usage(ctx context.Context, f UsageFilter, groupBy ...string) ([]UsageRow, error) {
+// The forms of WriteUsage and WriteUsageRecords.
+const (
+	FormatCSV    = "csv"
+	FormatNDJSON = "ndjson" // a JSON value on each line
+)
+
+func usageRequest(f UsageFilter, groupBy []string) request {
 	query := f.query()
 	if len(groupBy) > 0 {
 		query.Set("group_by", strings.Join(groupBy, ","))
 	}
-	answer, err := own[UsageRows](ctx, c, request{path: "/berth/v1/usage", query: query})
+	return request{path: "/berth/v1/usage", query: query}
+}
+
+// Usage sums the calls that f selects, grouped by any of deployed_model, model_name,
+// key_id, plan, class, hour, day, month and workspace_id.
+func (c *Client) Usage(ctx context.Context, f UsageFilter, groupBy ...string) ([]UsageRow, error) {
+	answer, err := own[UsageRows](ctx, c, usageRequest(f, groupBy))
 	return answer.Rows, err
 }
 
-// UsageRecords returns the page of records that cursor names, "" for the first.
+// WriteUsage writes what Usage returns as [FormatCSV] or [FormatNDJSON].
+func (c *Client) WriteUsage(ctx context.Context, to io.Writer, format string, f UsageFilter, groupBy ...string) error {
+	return c.export(ctx, to, format, usageRequest(f, groupBy))
+}
+
+// UsageRecords returns the page of records that cursor names, "" for the first. A page may
+// be short and be followed by another: the last one has no Next.
 func (c *Client) UsageRecords(ctx context.Context, f UsageFilter, cursor string) (UsageRecords, error) {
 	return own[UsageRecords](ctx, c, request{path: "/berth/v1/usage/records", query: withCursor(f.query(), cursor)})
+}
+
+// WriteUsageRecords writes all records that f selects, oldest first, as [FormatCSV] or
+// [FormatNDJSON].
+func (c *Client) WriteUsageRecords(ctx context.Context, to io.Writer, format string, f UsageFilter) error {
+	return c.export(ctx, to, format, request{path: "/berth/v1/usage/records", query: f.query()})
+}
+
+// export copies an answer that is a file. An error may come after a part was written.
+func (c *Client) export(ctx context.Context, to io.Writer, format string, r request) error {
+	r.query.Set("format", format)
+	response, err := c.send(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }() // it was read
+	if _, err := io.Copy(to, response.Body); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", r.path, err)
+	}
+	return nil
 }

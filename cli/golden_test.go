@@ -89,7 +89,7 @@ func TestWhatCommandsShow(t *testing.T) {
 		"account_balance":   "account balance",
 		"ledger":            "ledger",
 		"ledger_few":        "ledger --limit 1",
-		"usage_by_day":      "usage --by day,deployed_model",
+		"usage_by_day":      "usage --group-by day,deployed_model",
 		"usage_records":     "usage --records",
 		"usage_records_few": "usage --records --limit 1",
 		"reconciliation":    "reconciliation --from 7d",

@@ -6,7 +6,10 @@ import (
 	"os"
 
 	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/berthhq/berth/api"
 )
 
 // format is the value of --output.
@@ -16,12 +19,15 @@ const (
 	formatTable format = "table"
 	formatJSON  format = "json"
 	formatYAML  format = "yaml"
+	// Of commands whose lists can be long only (exports): written as they come.
+	formatCSV    format = api.FormatCSV
+	formatNDJSON format = api.FormatNDJSON
 )
 
 // Set implements pflag.Value.
 func (f *format) Set(s string) error {
 	switch format(s) {
-	case formatTable, formatJSON, formatYAML:
+	case formatTable, formatJSON, formatYAML, formatCSV, formatNDJSON:
 		*f = format(s)
 		return nil
 	}
@@ -33,6 +39,17 @@ func (f *format) String() string { return string(*f) }
 
 // Type implements pflag.Value.
 func (f *format) Type() string { return "format" }
+
+// exports marks a command that writes csv and ndjson, too.
+var exports = map[string]string{"exports": "yes"}
+
+// checkOutput refuses a format that a command does not write, before it does anything.
+func (p *program) checkOutput(cmd *cobra.Command, _ []string) error {
+	if (p.output == formatCSV || p.output == formatNDJSON) && cmd.Annotations["exports"] == "" {
+		return usageError{cmd, "--output: " + string(p.output) + " is for berth usage; this command writes table, json or yaml"}
+	}
+	return nil
+}
 
 // show prints a value in the form that was asked for: its table for people, the value
 // as the API writes it for programs.

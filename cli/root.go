@@ -56,6 +56,7 @@ func New(o Options) *cobra.Command {
 	root.Long = about
 	root.Version = o.Version
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.PersistentPreRunE = p.checkOutput
 	root.SetIn(o.In)
 	root.SetOut(o.Out)
 	root.SetErr(o.Err)
@@ -67,7 +68,7 @@ func New(o Options) *cobra.Command {
 	flags.StringVar(&p.url, "url", "", "`address` of the server (BERTH_URL)")
 	flags.StringVar(&p.key, "key", "", "API `key`; the environment hides it better from other users (BERTH_API_KEY)")
 	flags.StringVar(&p.data, "data", cmp.Or(o.Env("BERTH_DATA"), "./berth-data"), "data `directory` of the server (BERTH_DATA)")
-	complete(root, "output", string(formatTable), string(formatJSON), string(formatYAML))
+	complete(root, "output", string(formatTable), string(formatJSON), string(formatYAML), string(formatCSV), string(formatNDJSON))
 
 	addGroup(root, groupDeployments, "Deployments:", p.deploy(), p.list(), p.get(), p.scale(), p.update(), p.stop(), p.start(), p.delete(), p.events(), p.explain(), p.logs(), p.chat(), p.capacity(), p.overflow())
 	addGroup(root, groupModels, "Models:", p.model(), p.calibrate(), p.upload(), p.imports(), p.tunes())

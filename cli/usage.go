@@ -3,36 +3,55 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/berthhq/berth/api"
 )
 
+// usageFlags are what calls are chosen by.
+type usageFlags struct {
+	from, to, month string
+	workspace       string
+	unbilled        bool
+	filter          api.UsageFilter
+}
+
 func (p *program) usage() *cobra.Command {
 	var by []string
-	var from, to, deployedModel string
+	var f usageFlags
 	var records bool
 	var most int
 	cmd := &cobra.Command{
 		Use:   "usage",
 		Short: "Show who used how many tokens",
 		Long: `Show who used how many tokens. Cached tokens are part of the input, thinking
-tokens part of the output.`,
+tokens part of the output. Days, hours and months are those of the account that
+pays for the workspace. Output can also be csv or ndjson, written as it comes.`,
 		Example: lines(
 			"berth usage",
-			"berth usage --by deployed_model,day --from 7d",
-			"berth usage --from 2026-10-01 --to 2026-11-01 -o json",
-			"berth usage --records --from 1h"),
-		Args: arguments(cobra.NoArgs),
+			"berth usage --group-by deployed_model,day --from 7d",
+			"berth usage --month 2026-10 --group-by day,key_id -o csv > october.csv",
+			"berth usage --records --from 1h",
+			"berth usage --records --unbilled --month 2026-10 -o ndjson"),
+		Args:        arguments(cobra.NoArgs),
+		Annotations: exports,
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
-			filter, err := p.usageFilter(cmd, from, to)
+			filter, err := p.usageFilter(cmd, &f, records)
 			if err != nil {
 				return err
 			}
-			filter.DeployedModel = deployedModel
-			if records {
+			export := p.output == formatCSV || p.output == formatNDJSON
+			switch {
+			case export && records && cmd.Flags().Changed("limit"):
+				return usageError{cmd, "--limit: " + string(p.output) + " has all records; choose them by time"}
+			case export && records:
+				return client.WriteUsageRecords(cmd.Context(), p.Out, string(p.output), filter)
+			case records:
 				return p.showRecords(cmd, client, filter, most)
+			case export:
+				return client.WriteUsage(cmd.Context(), p.Out, string(p.output), filter, by...)
 			}
 			rows, err := client.Usage(cmd.Context(), filter, by...)
 			if err != nil {
@@ -42,31 +61,70 @@ tokens part of the output.`,
 		}),
 	}
 	flags := cmd.Flags()
-	groupings := []string{"deployed_model", "model_name", "key_id", "plan", "day"}
-	flags.StringSliceVar(&by, "by", []string{"deployed_model"}, "group by `columns`: "+strings.Join(groupings, ", "))
-	flags.StringVar(&from, "from", "", "calls since this `time`: 2026-10-02, 2026-10-02T15:00:00Z, 90m or 7d ago")
-	flags.StringVar(&to, "to", "", "calls before this `time`")
-	flags.StringVar(&deployedModel, "deployment", "", "only calls of this `deployed model`")
+	groupings := []string{"deployed_model", "model_name", "key_id", "plan", "class", "hour", "day", "month", "workspace_id"}
+	for _, name := range []string{"group-by", "by"} {
+		flags.StringSliceVar(&by, name, []string{"deployed_model"}, "group by `columns`: "+strings.Join(groupings, ", "))
+		complete(cmd, name, groupings...)
+	}
+	_ = flags.MarkHidden("by") // as it was called at first; it is there
+	flags.StringVar(&f.from, "from", "", "calls since this `time`: 2026-10-02, 2026-10-02T15:00:00Z, 90m or 7d ago")
+	flags.StringVar(&f.to, "to", "", "calls before this `time`")
+	flags.StringVar(&f.month, "month", "", "calls of this `month`: 2026-10")
+	flags.StringVar(&f.filter.DeployedModel, "deployment", "", "only calls of this `deployed model`")
+	flags.StringVar(&f.filter.KeyID, "of-key", "", "only calls with the key of this `id`")
+	flags.StringVar(&f.filter.Class, "class", "", "only calls of this `class`: reserved, overflow, shared, dedicated or probe")
+	flags.StringVar(&f.workspace, "workspace", "", "of another workspace, by its `id`, or of all (owners)")
 	flags.BoolVar(&records, "records", false, "show single calls, oldest first")
+	flags.StringVar(&f.filter.End, "end", "", "only records that `ended` so: stop, length, tool_calls, client_gone, engine_failed, timeout, refused or berth_crashed")
+	flags.StringVar(&f.filter.Source, "source", "", "only records with `figures` of engine, counted or unknown")
+	flags.BoolVar(&f.unbilled, "unbilled", false, "only records that are not billed")
 	flags.IntVar(&most, "limit", 1000, "at most this `number` of records; 0: all")
-	complete(cmd, "by", groupings...)
+	complete(cmd, "class", "reserved", "overflow", "shared", "dedicated", "probe")
+	complete(cmd, "source", "engine", "counted", "unknown")
 	return cmd
 }
 
-func (p *program) usageFilter(cmd *cobra.Command, from, to string) (api.UsageFilter, error) {
-	var f api.UsageFilter
-	var err error
-	if from != "" {
-		if f.From, err = p.parseTime(from); err != nil {
-			return f, usageError{cmd, "--from: " + err.Error()}
-		}
+func (p *program) usageFilter(cmd *cobra.Command, f *usageFlags, records bool) (api.UsageFilter, error) {
+	filter := f.filter
+	if !records && (filter.End != "" || filter.Source != "" || f.unbilled) {
+		return filter, usageError{cmd, "--end, --source and --unbilled go with --records"}
 	}
-	if to != "" {
-		if f.To, err = p.parseTime(to); err != nil {
-			return f, usageError{cmd, "--to: " + err.Error()}
+	if f.month != "" {
+		first, err := time.Parse("2006-01", f.month)
+		if err != nil {
+			return filter, usageError{cmd, fmt.Sprintf("--month: %q is no month; write it like 2026-10", f.month)}
 		}
+		if f.from != "" || f.to != "" {
+			return filter, usageError{cmd, "--month does not go with --from and --to"}
+		}
+		filter.FromDay, filter.ToDay = first.Format(time.DateOnly), first.AddDate(0, 1, 0).Format(time.DateOnly)
 	}
-	return f, nil
+	if err := p.usageBound(f.from, &filter.From, &filter.FromDay); err != nil {
+		return filter, usageError{cmd, "--from: " + err.Error()}
+	}
+	if err := p.usageBound(f.to, &filter.To, &filter.ToDay); err != nil {
+		return filter, usageError{cmd, "--to: " + err.Error()}
+	}
+	if filter.WorkspaceID = f.workspace; f.workspace == "all" {
+		filter.WorkspaceID = api.AllWorkspaces
+	}
+	if f.unbilled {
+		filter.Billable = new(bool)
+	}
+	return filter, nil
+}
+
+// usageBound leaves a day to the server, which knows when it begins for the account.
+func (p *program) usageBound(text string, at *time.Time, day *string) (err error) {
+	if text == "" {
+		return nil
+	}
+	if _, err := time.Parse(time.DateOnly, text); err == nil {
+		*day = text
+		return nil
+	}
+	*at, err = p.parseTime(text)
+	return err
 }
 
 // usageTable ends with a sum when there is something to add up.

@@ -230,6 +230,20 @@ type reply struct {
 // ask sends a request and checks what holds for every answer of the control plane.
 func (d *desk) ask(q request) reply {
 	d.Helper()
+	a := d.send(q)
+	decoder := json.NewDecoder(strings.NewReader(a.text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&a.body); err != nil {
+		d.Fatalf("%s: %d with no JSON object: %q", q.call, a.status, a.text)
+	}
+	_, path, _ := strings.Cut(q.call, " ")
+	d.checkShape(q, path, a)
+	return a
+}
+
+// send sends a request, whatever the answer is.
+func (d *desk) send(q request) reply {
+	d.Helper()
 	method, path, _ := strings.Cut(q.call, " ")
 	r, err := http.NewRequestWithContext(d.Context(), method, d.server.URL+path, strings.NewReader(q.body))
 	must(d, err)
@@ -248,14 +262,7 @@ func (d *desk) ask(q request) reply {
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	must(d, err)
-	a := reply{TB: d, status: response.StatusCode, header: response.Header, text: string(text)}
-	decoder := json.NewDecoder(strings.NewReader(a.text))
-	decoder.UseNumber()
-	if err := decoder.Decode(&a.body); err != nil {
-		d.Fatalf("%s: %d with no JSON object: %q", q.call, a.status, a.text)
-	}
-	d.checkShape(q, path, a)
-	return a
+	return reply{TB: d, status: response.StatusCode, header: response.Header, text: string(text)}
 }
 
 func (d *desk) checkShape(q request, path string, a reply) {

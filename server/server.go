@@ -273,6 +273,13 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, op operation, sh
 		_ = d.write(w) // a client that has gone is no concern of ours
 		return
 	}
+	if e, ok := v.(export); ok {
+		if err := e.write(w); err != nil {
+			s.Logger.Info("a file was not sent whole", "request_id", requestID(w), "path", r.URL.Path, "error", err)
+			panic(http.ErrAbortHandler)
+		}
+		return
+	}
 	writeErr := writeJSON(w, http.StatusOK, shape(requestID(w), v))
 	if must && (writeErr != nil || !delivered(w, r)) {
 		err := h.unheard()

@@ -2,12 +2,16 @@ package server_test
 
 import (
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	berth "github.com/berthhq/berth"
+	"github.com/berthhq/berth/api"
 )
 
 func TestRequestIDs(t *testing.T) {
@@ -229,19 +233,116 @@ func TestUsage(t *testing.T) {
 		t.Errorf("another workspace sees %s", other.text)
 	}
 	first := d.mustAsk(request{key: "admin", call: "GET /berth/v1/usage/records"})
-	if len(first.list("records")) != 500 || first.string("next") != "use_0499" {
-		t.Errorf("a page of %d, next %q", len(first.list("records")), first.string("next"))
+	if len(first.list("records")) != 500 {
+		t.Errorf("a page of %d", len(first.list("records")))
 	}
-	rest := d.mustAsk(request{key: "admin", call: "GET /berth/v1/usage/records?cursor=use_0499"})
+	rest := d.mustAsk(request{key: "admin", call: "GET /berth/v1/usage/records?cursor=" + first.string("next")})
 	if len(rest.list("records")) != 1 || rest.at("next") != nil {
 		t.Errorf("the last page: %s", rest.text)
 	}
 	if n := len(d.mustAsk(request{key: "admin", call: "GET /berth/v1/usage/records?from=2026-10-03T00:00:00Z"}).list("records")); n != 0 {
 		t.Errorf("%d records of tomorrow", n)
 	}
+	d.mustRefuse("no cursor", request{key: "admin", call: "GET /berth/v1/usage/records?cursor=use_0499"}, 400, "InvalidParameter", "The cursor is not one of this list")
 	d.mustRefuse("a group twice", request{key: "guest", call: "GET /berth/v1/usage?group_by=day" + strings.Repeat(",day", 3000)}, 400, "InvalidParameter", "names day twice")
 	d.mustRefuse("an unknown group", request{key: "admin", call: "GET /berth/v1/usage?group_by=colour"}, 400, "InvalidParameter", `"colour"`)
 	d.mustRefuse("no time", request{key: "admin", call: "GET /berth/v1/usage?from=yesterday"}, 400, "InvalidParameter", "RFC 3339")
+	d.mustRefuse("a sum by what it is not kept by", request{key: "admin", call: "GET /berth/v1/usage/records?billable=perhaps"}, 400, "InvalidParameter", "billable")
+	d.mustRefuse("no class", request{key: "admin", call: "GET /berth/v1/usage?class=first"}, 400, "InvalidParameter", "dedicated")
+	d.mustRefuse("no form", request{key: "admin", call: "GET /berth/v1/usage?format=xml"}, 400, "InvalidParameter", "csv")
+}
+
+// furnishUsage writes calls of two workspaces: in each one that nobody pays, and whose
+// label is a formula.
+func furnishUsage(d *desk) {
+	d.tx(func(ctx context.Context, tx berth.Tx) error {
+		var all []berth.UsageRecord
+		for i := range 6 {
+			r := berth.UsageRecord{
+				ID: fmt.Sprintf("use_%d", i), CallID: "call", WorkspaceID: []string{home, away}[i%2], KeyID: "key_1", DeployedModel: "m", ModelName: "base",
+				Plan: berth.PlanMU, Class: berth.ClassDedicated, StartedAt: d.now().Add(time.Duration(i) * 24 * time.Hour), EndedAt: d.now().Add(time.Duration(i) * 24 * time.Hour),
+				InputTokens: 10, OutputTokens: 1, Billable: true, End: berth.EndStop, Source: berth.SourceEngine,
+			}
+			if i >= 4 {
+				r.CallID, r.Class, r.End, r.Source, r.Billable = "=1+1,\"x\"", berth.ClassShared, berth.EndClientGone, berth.SourceUnknown, false
+			}
+			all = append(all, r)
+		}
+		return tx.Usage().Insert(ctx, all)
+	})
+}
+
+func TestUsageByFiltersAndWorkspaces(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	furnishUsage(d)
+	for query, want := range map[string]int{
+		"":                                3,
+		"class=shared":                    1,
+		"end=client_gone":                 1,
+		"source=unknown":                  1,
+		"billable=false":                  1,
+		"billable=true":                   2,
+		"from=2026-10-02&to=2026-10-03":   1,
+		"to=2026-10-04":                   1,
+		"key_id=key_2":                    0,
+		"workspace_id=" + home:            3,
+		"class=shared&billable=true":      0,
+		"from=2026-10-04&class=dedicated": 1,
+	} {
+		if n := len(d.mustAsk(request{key: "admin", call: "GET /berth/v1/usage/records?" + query}).list("records")); n != want {
+			t.Errorf("%s: %d records, want %d", query, n, want)
+		}
+	}
+	for query, want := range map[string]string{
+		"":                              `"calls":3,`,
+		"from=2026-10-02&to=2026-10-03": `"calls":1,`,
+		"class=shared":                  `"billable_calls":0,`,
+		"workspace_id=" + away:          `"calls":3,`,
+		"workspace_id=*":                `"calls":6,`,
+		"workspace_id=*&group_by=workspace_id,month": `{"group":{"month":"2026-10","workspace_id":"` + home + `"},"calls":3,`,
+		"group_by=hour,class":                        `"group":{"class":"shared","hour":"2026-10-06T01:00:00Z"}`,
+	} {
+		if got := d.mustAsk(request{key: "owner", call: "GET /berth/v1/usage?" + query}); !strings.Contains(got.text, want) {
+			t.Errorf("%s: got %s, want %s", query, got.text, want)
+		}
+	}
+	for _, id := range []string{away, "*", "llm-none"} {
+		d.mustRefuse("an admin asks for "+id, request{key: "admin", call: "GET /berth/v1/usage/records?workspace_id=" + id}, 403, "AccessDenied", "Only an owner")
+	}
+}
+
+func TestUsageAsFiles(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	furnishUsage(d)
+	d.tx(func(ctx context.Context, tx berth.Tx) error {
+		var more []berth.UsageRecord
+		for i := range 1200 { // more than two pages
+			more = append(more, berth.UsageRecord{ID: fmt.Sprintf("use_x%d", i), WorkspaceID: home, KeyID: "key_2", DeployedModel: "n", StartedAt: d.now(), EndedAt: d.now(), InputTokens: 1})
+		}
+		return tx.Usage().Insert(ctx, more)
+	})
+	rows := d.send(request{key: "admin", call: "GET /berth/v1/usage?group_by=deployed_model&format=csv"})
+	want := "deployed_model,calls,input_tokens,cached_tokens,output_tokens,thinking_tokens," +
+		"billable_calls,billable_input_tokens,billable_cached_tokens,billable_output_tokens,billable_thinking_tokens,counted_calls,unknown_calls\r\n" +
+		"m,3,30,0,3,0,2,20,0,2,0,0,1\r\nn,1200,1200,0,0,0,0,0,0,0,0,0,0\r\n"
+	if rows.text != want || rows.header.Get("Content-Type") != "text/csv; charset=utf-8" || rows.header.Get("Content-Disposition") != "attachment; filename=usage.csv" {
+		t.Errorf("got %v %q", rows.header, rows.text)
+	}
+	table := d.send(request{key: "admin", call: "GET /berth/v1/usage/records?format=csv"})
+	lines, err := csv.NewReader(strings.NewReader(table.text)).ReadAll()
+	if err != nil || len(lines) != 1+1203 || lines[0][1] != "call_id" || lines[1203][1] != "'=1+1,\"x\"" {
+		t.Errorf("%d lines, %v", len(lines), err)
+	}
+	each := d.send(request{key: "admin", call: "GET /berth/v1/usage/records?billable=false&deployed_model=m", header: map[string]string{"Accept": "application/x-ndjson"}})
+	var record api.UsageRecord
+	if err := json.Unmarshal([]byte(each.text), &record); err != nil || record.CallID != "=1+1,\"x\"" || !strings.HasSuffix(each.text, "}\n") {
+		t.Errorf("got %q, %v", each.text, err)
+	}
+	if plain := d.mustAsk(request{key: "admin", call: "GET /berth/v1/usage", header: map[string]string{"Accept": "application/json, text/csv"}}); !strings.HasPrefix(plain.text, `{"rows"`) {
+		t.Errorf("got %q", plain.text)
+	}
 }
 
 func TestInspection(t *testing.T) {

@@ -38,11 +38,27 @@ var workspaceTable = newTable("workspaces", "workspace", func(w *berth.Workspace
 })
 
 func (s accounts) InsertAccount(ctx context.Context, a berth.Account) error {
-	return accountTable.insert(ctx, s.tx, a)
+	if err := accountTable.insert(ctx, s.tx, a); err != nil {
+		return err
+	}
+	return s.split(ctx, a)
 }
 
 func (s accounts) UpdateAccount(ctx context.Context, a berth.Account) error {
-	return accountTable.update(ctx, s.tx, a)
+	if err := accountTable.update(ctx, s.tx, a); err != nil {
+		return err
+	}
+	return s.split(ctx, a)
+}
+
+// split keeps sums of usage apart where the account's currency changes.
+func (s accounts) split(ctx context.Context, a berth.Account) error {
+	for _, later := range a.Later {
+		if err := (usage{s.tx}).Split(ctx, later.From, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s accounts) Accounts(ctx context.Context) ([]berth.Account, error) {

@@ -30,7 +30,10 @@ var priceTable = newTable("prices", "price", func(p *berth.Price) []column {
 })
 
 func (s prices) Insert(ctx context.Context, p berth.Price) error {
-	return priceTable.insert(ctx, s.tx, p)
+	if err := priceTable.insert(ctx, s.tx, p); err != nil {
+		return err
+	}
+	return usage{s.tx}.Split(ctx, p.From, p.FromTokens)
 }
 
 func (s prices) List(ctx context.Context) ([]berth.Price, error) {

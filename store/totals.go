@@ -29,9 +29,6 @@ var groupColumns = map[berth.UsageGroup]string{
 // Totals returns no row when there is no record, even without groups. It adds up days as
 // far as the period has whole ones, hours of what is left, and records of the rest.
 func (s usage) Totals(ctx context.Context, f berth.UsageFilter, by []berth.UsageGroup) ([]berth.UsageTotal, error) {
-	if err := checkUsage(f, true); err != nil {
-		return nil, err
-	}
 	for _, g := range by {
 		if _, ok := groupColumns[g]; !ok {
 			return nil, berth.Errorf(berth.CodeInvalid, "Usage cannot be grouped by %q.", g)
@@ -47,6 +44,13 @@ func (s usage) Totals(ctx context.Context, f berth.UsageFilter, by []berth.Usage
 	}
 	t := totals{by: by, rows: map[string]*totalRow{}}
 	for _, zone := range zones {
+		f, err := f.In(zone)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkUsage(f, true); err != nil {
+			return nil, err
+		}
 		for _, p := range periods(f.From, f.To, zone, slices.Contains(by, berth.GroupHour)) {
 			if err := s.total(ctx, &t, f, zone, p); err != nil {
 				return nil, read("usage total", err)

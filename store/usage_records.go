@@ -66,9 +66,6 @@ func (s usage) spaces(ctx context.Context, f berth.UsageFilter, from int64) ([]u
 }
 
 func (s usage) Records(ctx context.Context, f berth.UsageFilter, after string, limit int64) ([]berth.UsageRecord, string, error) {
-	if err := checkUsage(f, false); err != nil {
-		return nil, "", err
-	}
 	c, err := parseUsageCursor(after)
 	if err != nil {
 		return nil, "", err
@@ -109,6 +106,12 @@ const recordColumns = `u.id, u.call_id, s.key_id, s.deployment_id, s.deployed_mo
 // recordsOf returns at most limit records of a workspace after a place; last is how far it
 // looked when there may be more behind, in which it did not look.
 func (s usage) recordsOf(ctx context.Context, p usageSpace, f berth.UsageFilter, c usageCursor, limit int64) (list []berth.UsageRecord, last usageCursor, err error) {
+	if f, err = f.In(p.zone); err != nil {
+		return nil, last, err
+	}
+	if err := checkUsage(f, false); err != nil {
+		return nil, last, err
+	}
 	look := usageRange(p, f, c)
 	which := usageWhich(f)
 	from := "usage u"

@@ -155,6 +155,11 @@ func TestTheCommandLineFromDeployToDelete(t *testing.T) {
 		if records := read[[]api.UsageRecord](t, c, "usage", "--records", "--from", "1h"); len(records) != 6 {
 			t.Errorf("%d records", len(records))
 		}
+		wants(t, c.done(t, "usage", "--group-by", "month,class", "-o", "csv"), "month,class,calls,input_tokens", ",dedicated,6,")
+		if lines := strings.Split(strings.TrimSpace(c.done(t, "usage", "--records", "-o", "ndjson", "--workspace", "all")), "\n"); len(lines) != 6 {
+			t.Errorf("%d lines of records", len(lines))
+		}
+		c.fails(t, 2, "csv is for berth usage", "list", "-o", "csv")
 		c.fails(t, 2, "--from", "usage", "--from", "yesterday-ish")
 		c.fails(t, 3, "group_by", "usage", "--by", "colour")
 	})

@@ -22,7 +22,11 @@ var usageSums = []promise{
 		var history []berth.UsageRecord
 		split := epoch.Add(-48 * time.Hour)
 		s.write(func(tx berth.Tx) error {
-			return first(tx.Usage().Split(s.Context(), split, 500), tx.Usage().Split(s.Context(), split, 500))
+			later := split.Add(24 * time.Hour)
+			return first(
+				tx.Usage().Split(s.Context(), split, 0), tx.Usage().Split(s.Context(), split, 0),
+				tx.Prices().Insert(s.Context(), berth.Price{ID: "price", From: later, FromTokens: 500}),
+			)
 		})
 		draws := 0
 		rapid.Check(s.T, func(t *rapid.T) {
@@ -44,7 +48,7 @@ var usageSums = []promise{
 			}
 			history = append(history, fresh...)
 		})
-		s.sameSums(history, []time.Time{split}, []int64{0, 500, 32_000, 32_768, 128_000, 131_072, 256_000, 262_144})
+		s.sameSums(history, []time.Time{split, split.Add(24 * time.Hour)}, []int64{0, 500, 32_000, 32_768, 128_000, 131_072, 256_000, 262_144})
 		rapid.Check(s.T, func(t *rapid.T) { s.sameTotals(t, history, spaces) })
 	}},
 	{"days that changed are there until they were rated as they are", func(s suite) {
