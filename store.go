@@ -156,6 +156,13 @@ type DeploymentStore interface {
 	// List returns one page of live rows, newest CreatedAt first, ties by name, and
 	// the number of all that match.
 	List(ctx context.Context, f DeploymentFilter) ([]Deployment, int64, error)
+	// Expired returns at most limit deployments that were deleted before the instant, in
+	// order of id after the given one: those of which no replica or hold is left, and
+	// nothing is left to be charged.
+	Expired(ctx context.Context, before time.Time, after string, limit int64) ([]string, error)
+	// Forget deletes at most limit rows of a deleted deployment: its events, operations and
+	// capacity instances, at last itself. It returns how many; 0 when all are gone.
+	Forget(ctx context.Context, id string, limit int64) (int64, error)
 }
 
 // CapacityStore keeps capacity instances and their operations. Both stay for ever; an
@@ -222,7 +229,8 @@ type ReplicaStore interface {
 	LastStart(ctx context.Context, modelName string) (time.Duration, error)
 }
 
-// EventStore keeps events and the audit log; both are only ever appended to.
+// EventStore keeps events and the audit log; both are only ever appended to, until they
+// are over.
 type EventStore interface {
 	Append(ctx context.Context, e Event) error
 	// List returns events of a deployment in order of time, after the given event id
@@ -234,6 +242,9 @@ type EventStore interface {
 	After(ctx context.Context, deploymentID string, number, limit int64) ([]Event, error)
 	AppendAudit(ctx context.Context, a Audit) error
 	Audits(ctx context.Context, after string, limit int64) ([]Audit, error)
+	// ExpireAudits deletes at most limit audit entries from before the instant, oldest
+	// first, and returns how many.
+	ExpireAudits(ctx context.Context, before time.Time, limit int64) (int64, error)
 }
 
 // UsageStore keeps usage records and their sums, which always agree. A record that is
@@ -272,6 +283,14 @@ type UsageStore interface {
 	// to), in order of hour, replica and nonce. Calls that
 	// reached no replica are left out.
 	EngineHours(ctx context.Context, from, to time.Time) ([]EngineHour, error)
+
+	// Expired returns the workspaces with records that Expire would delete.
+	Expired(ctx context.Context, before time.Time) ([]string, error)
+	// Expire deletes at most limit records and sums by hour of a workspace, of the days
+	// before that of the instant, and returns how many; 0 when all are gone. It keeps the
+	// first day that was not rated, and all after it. Sums of days stay; of deleted days,
+	// Totals refuses what is not whole days.
+	Expire(ctx context.Context, workspaceID string, before time.Time, limit int64) (int64, error)
 }
 
 // ReconciliationStore keeps what engines' counters showed beside what was recorded.

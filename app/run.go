@@ -50,6 +50,11 @@ func (a *App) Run(ctx context.Context) error {
 		defer close(emptied)
 		a.sweepUploads(loopCtx)
 	}()
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		a.retain(loopCtx)
+	}()
 	importCtx, stopImports := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopImports()
 	importsDone := make(chan error, 1)
@@ -96,6 +101,7 @@ func (a *App) Run(ctx context.Context) error {
 	stopLoop()
 	<-swept
 	<-emptied
+	<-kept
 	<-beaten
 	<-watched
 	<-rated

@@ -37,6 +37,7 @@ type Config struct {
 	Reservations    Reservations `config:"reservations"`
 	Metrics         Metrics      `config:"metrics"`
 	Push            Push         `config:"push"`
+	Retention       Retention    `config:"retention"`
 	Log             Log          `config:"log"`
 
 	origins map[string]origin // by dotted key; a key without one has its default
@@ -239,6 +240,13 @@ type Push struct {
 	Format     string        `config:"format" default:"batch" oneof:"batch single"`
 	Batch      int           `config:"batch" default:"100" min:"1" max:"1000"` // events of one message
 	Timeout    time.Duration `config:"timeout" default:"30s" min:"1s" max:"5m"`
+}
+
+// Retention says how long what is over is kept; 0: for ever.
+type Retention struct {
+	Records    time.Duration `config:"records" default:"400d" min:"0s" max:"36500d"` // 13 months and some days: a year beside the same month of the year before
+	Audit      time.Duration `config:"audit" default:"400d" min:"0s" max:"36500d"`
+	Tombstones time.Duration `config:"tombstones" default:"90d" min:"0s" max:"36500d"` // deleted deployments and their events
 }
 
 // Log says how much is logged and in which form; auto: text on a terminal, else JSON.

@@ -64,6 +64,10 @@ func within(t reflect.Type, f field, n int64) bool {
 func quantity(t reflect.Type, f field, text string) (int64, bool) {
 	switch {
 	case t == durationType:
+		if days, ok := strings.CutSuffix(text, "d"); ok {
+			n, err := strconv.ParseUint(days, 10, 16)
+			return int64(n) * int64(day), err == nil //nolint:gosec // of 16 bits
+		}
 		d, err := time.ParseDuration(text)
 		return int64(d), err == nil
 	case f.unit == "bytes":
@@ -98,6 +102,9 @@ func allowed(t reflect.Type, f field) string {
 	case t == prefixType:
 		return "a range of addresses such as 10.0.0.0/8"
 	case t == durationType:
+		if strings.HasSuffix(f.max, "d") {
+			return "a duration such as 12h or 400d" + span
+		}
 		return "a duration such as 90s or 2m" + span
 	case f.unit == "bytes":
 		return "a size such as 256MiB" + span
@@ -139,8 +146,14 @@ func formatSize(n int64) string {
 	return strconv.FormatInt(n, 10) + names[i]
 }
 
-// formatDuration drops the zeros that time.Duration prints: 2m, not 2m0s.
+const day = 24 * time.Hour
+
+// formatDuration drops the zeros that time.Duration prints: 2m, not 2m0s. More than a day
+// is days.
 func formatDuration(d time.Duration) string {
+	if d > day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

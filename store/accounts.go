@@ -54,7 +54,7 @@ func (s accounts) UpdateAccount(ctx context.Context, a berth.Account) error {
 // split keeps sums of usage apart where the account's currency changes.
 func (s accounts) split(ctx context.Context, a berth.Account) error {
 	for _, later := range a.Later {
-		if err := (usage{s.tx}).Split(ctx, later.From, 0); err != nil {
+		if err := s.tx.Usage().Split(ctx, later.From, 0); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ func (s prices) Insert(ctx context.Context, p berth.Price) error {
 	if err := priceTable.insert(ctx, s.tx, p); err != nil {
 		return err
 	}
-	return usage{s.tx}.Split(ctx, p.From, p.FromTokens)
+	return s.tx.Usage().Split(ctx, p.From, p.FromTokens)
 }
 
 func (s prices) List(ctx context.Context) ([]berth.Price, error) {

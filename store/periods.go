@@ -22,6 +22,14 @@ type period struct {
 	from, to       time.Time
 }
 
+// kept refuses a period that needs records or hours from before they are kept.
+func (p *period) kept(from time.Time, zone *time.Location) error {
+	if p.of == inDays || from.IsZero() || !p.from.Before(from) {
+		return nil
+	}
+	return berth.Errorf(berth.CodeInvalid, "Of the time before %s only whole days are kept; ask for whole days, or from that day on.", from.In(zone).Format(time.DateOnly))
+}
+
 // within adds the conditions of a period of instants.
 func (p *period) within(w *filter, column string) {
 	if !p.from.IsZero() {

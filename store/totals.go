@@ -38,12 +38,13 @@ func (s usage) Totals(ctx context.Context, f berth.UsageFilter, by []berth.Usage
 	if err != nil {
 		return nil, err
 	}
-	zones := map[string]*time.Location{}
+	zones, kept := map[string]*time.Location{}, map[string]int64{}
 	for _, p := range spaces {
-		zones[p.zone.String()] = p.zone
+		name := p.zone.String()
+		zones[name], kept[name] = p.zone, max(kept[name], p.keptFrom)
 	}
 	t := totals{by: by, rows: map[string]*totalRow{}}
-	for _, zone := range zones {
+	for name, zone := range zones {
 		f, err := f.In(zone)
 		if err != nil {
 			return nil, err
@@ -52,6 +53,9 @@ func (s usage) Totals(ctx context.Context, f berth.UsageFilter, by []berth.Usage
 			return nil, err
 		}
 		for _, p := range periods(f.From, f.To, zone, slices.Contains(by, berth.GroupHour)) {
+			if err := p.kept(fromNanos(kept[name]), zone); err != nil {
+				return nil, err
+			}
 			if err := s.total(ctx, &t, f, zone, p); err != nil {
 				return nil, read("usage total", err)
 			}

@@ -46,6 +46,7 @@ type usageSpace struct {
 	id          int64
 	workspaceID string
 	zone        *time.Location
+	keptFrom    int64 // earlier records have been deleted
 }
 
 // spaces returns those that a filter selects, from the given one.
@@ -57,11 +58,11 @@ func (s usage) spaces(ctx context.Context, f berth.UsageFilter, from int64) ([]u
 	err := s.tx.each(ctx, func(rows *sql.Rows) error {
 		var p usageSpace
 		var zone string
-		err := rows.Scan(&p.id, &p.workspaceID, &zone)
+		err := rows.Scan(&p.id, &p.workspaceID, &zone, &p.keptFrom)
 		p.zone = zoneNamed(zone)
 		list = append(list, p)
 		return err
-	}, "SELECT id, workspace_id, zone FROM usage_spaces "+w.where()+" ORDER BY id", w.args...)
+	}, "SELECT id, workspace_id, zone, kept_from FROM usage_spaces "+w.where()+" ORDER BY id", w.args...)
 	return list, read("workspace with usage", err)
 }
 

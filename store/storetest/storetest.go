@@ -13,7 +13,7 @@ import (
 
 // Run proves the contract. open returns a new, empty store each time; Run closes it.
 func Run(t *testing.T, open func(t testing.TB) berth.Store) {
-	all := slices.Concat(transactions, roundTrips, uniqueness, absences, lists, capacity, reservations, usage, reconciliation, usageSums, tenants, money, pushes, feed)
+	all := slices.Concat(transactions, roundTrips, uniqueness, absences, lists, capacity, reservations, usage, reconciliation, usageSums, retention, tenants, money, pushes, feed)
 	for _, p := range all {
 		t.Run(p.sentence, func(t *testing.T) {
 			t.Parallel()

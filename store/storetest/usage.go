@@ -30,7 +30,7 @@ var usage = []promise{
 		again := once
 		again.InputTokens++
 		s.insertUsage(again, record(2, epoch))
-		got := s.records(berth.UsageFilter{}, "", 10)
+		got := s.records(berth.UsageFilter{})
 		s.same("records", got, []berth.UsageRecord{once, record(2, epoch)})
 	}},
 	{"pages of usage records go on after a cursor, without a gap or a repeat, while more are written", func(s suite) {
@@ -72,11 +72,11 @@ var usage = []promise{
 			"from and up to":    {From: one.StartedAt, To: one.StartedAt.Add(1)},
 			"all of it at once": {WorkspaceID: workspaceID, DeployedModel: one.DeployedModel, KeyID: one.KeyID, To: other.StartedAt},
 		} {
-			s.same(what, s.records(f, "", 10), []berth.UsageRecord{one})
+			s.same(what, s.records(f), []berth.UsageRecord{one})
 			totals := s.totals(f, nil)
 			s.same(what+": totals", totals, []berth.UsageTotal{total(map[berth.UsageGroup]string{}, one)})
 		}
-		s.same("from, inclusive", s.records(berth.UsageFilter{From: other.StartedAt}, "", 10), []berth.UsageRecord{other})
+		s.same("from, inclusive", s.records(berth.UsageFilter{From: other.StartedAt}), []berth.UsageRecord{other})
 		s.same("nothing", len(s.totals(berth.UsageFilter{WorkspaceID: "llm-none"}, nil)), 0)
 	}},
 	{"totals are grouped, summed and in the order of the groups", func(s suite) {
@@ -185,9 +185,10 @@ func (s suite) page(f berth.UsageFilter, cursor string, limit int64) (list []ber
 	return list, next
 }
 
-func (s suite) records(f berth.UsageFilter, cursor string, limit int64) []berth.UsageRecord {
+// records returns the first ten.
+func (s suite) records(f berth.UsageFilter) []berth.UsageRecord {
 	s.Helper()
-	list, _ := s.page(f, cursor, limit)
+	list, _ := s.page(f, "", 10)
 	return list
 }
 
