@@ -9,7 +9,7 @@ import (
 )
 
 func (p *program) reconciliation() *cobra.Command {
-	var replica string
+	var from, to, replica string
 	var unexplained bool
 	var most int
 	cmd := &cobra.Command{
@@ -29,16 +29,11 @@ elsewhere. What is left is UNEXPLAINED: it should be 0, always.`,
 			"berth reconciliation --replica rep_01998f -o json"),
 		Args: arguments(cobra.NoArgs),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
-			filter := api.ReconciliationFilter{Replica: replica, Unexplained: unexplained}
-			for flag, at := range map[string]*time.Time{"from": &filter.From, "to": &filter.To} {
-				text, err := cmd.Flags().GetString(flag)
-				if err != nil || text == "" {
-					continue
-				}
-				if *at, err = p.parseTime(text); err != nil {
-					return usageError{cmd, "--" + flag + ": " + err.Error()}
-				}
+			period, err := p.usageFilter(cmd, from, to)
+			if err != nil {
+				return err
 			}
+			filter := api.ReconciliationFilter{From: period.From, To: period.To, Replica: replica, Unexplained: unexplained}
 			all := []api.ReconciliationRow{}
 			for cursor := ""; ; {
 				page, err := client.Reconciliation(cmd.Context(), filter, cursor)
@@ -58,8 +53,8 @@ elsewhere. What is left is UNEXPLAINED: it should be 0, always.`,
 		}),
 	}
 	flags := cmd.Flags()
-	flags.String("from", "", "hours since this `time`: 2026-10-02, 2026-10-02T15:00:00Z, 90m or 7d ago")
-	flags.String("to", "", "hours before this `time`")
+	flags.StringVar(&from, "from", "", "hours since this `time`: 2026-10-02, 2026-10-02T15:00:00Z, 90m or 7d ago")
+	flags.StringVar(&to, "to", "", "hours before this `time`")
 	flags.StringVar(&replica, "replica", "", "only of this `replica`")
 	flags.BoolVar(&unexplained, "unexplained", false, "only rows in which something is")
 	flags.IntVar(&most, "limit", 500, "at most this `number` of rows; 0: all")

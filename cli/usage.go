@@ -38,7 +38,7 @@ pays for the workspace. Output can also be csv or ndjson, written as it comes.`,
 		Args:        arguments(cobra.NoArgs),
 		Annotations: exports,
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
-			filter, err := p.usageFilter(cmd, &f, records)
+			filter, err := p.chosenCalls(cmd, &f, records)
 			if err != nil {
 				return err
 			}
@@ -84,7 +84,7 @@ pays for the workspace. Output can also be csv or ndjson, written as it comes.`,
 	return cmd
 }
 
-func (p *program) usageFilter(cmd *cobra.Command, f *usageFlags, records bool) (api.UsageFilter, error) {
+func (p *program) chosenCalls(cmd *cobra.Command, f *usageFlags, records bool) (api.UsageFilter, error) {
 	filter := f.filter
 	if !records && (filter.End != "" || filter.Source != "" || f.unbilled) {
 		return filter, usageError{cmd, "--end, --source and --unbilled go with --records"}
@@ -112,6 +112,23 @@ func (p *program) usageFilter(cmd *cobra.Command, f *usageFlags, records bool) (
 		filter.Billable = new(bool)
 	}
 	return filter, nil
+}
+
+// usageFilter reads the flags --from and --to of a command.
+func (p *program) usageFilter(cmd *cobra.Command, from, to string) (api.UsageFilter, error) {
+	var f api.UsageFilter
+	var err error
+	if from != "" {
+		if f.From, err = p.parseTime(from); err != nil {
+			return f, usageError{cmd, "--from: " + err.Error()}
+		}
+	}
+	if to != "" {
+		if f.To, err = p.parseTime(to); err != nil {
+			return f, usageError{cmd, "--to: " + err.Error()}
+		}
+	}
+	return f, nil
 }
 
 // usageBound leaves a day to the server, which knows when it begins for the account.

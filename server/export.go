@@ -106,8 +106,7 @@ func (e export) cells(out io.Writer) error {
 	return table.Error()
 }
 
-// cellText is a value as CSV has it. A text that a spreadsheet would take for a formula
-// gets an apostrophe before it: labels are chosen by callers.
+// cellText is a value as CSV has it; labels are chosen by callers.
 func cellText(value any) string {
 	switch v := value.(type) {
 	case int64:
@@ -120,10 +119,7 @@ func cellText(value any) string {
 		}
 		return v.UTC().Format(time.RFC3339Nano)
 	case string:
-		if v != "" && strings.IndexByte("=+-@\t\r\n", v[0]) >= 0 {
-			return "'" + v
-		}
-		return v
+		return cell(v)
 	}
 	return ""
 }
