@@ -329,13 +329,15 @@ func TestLongCallsShareAConnectionToo(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	}
-	c.send(call("long")) // and one more before its answer
+	c.send(call("long")) // and one more, before its answer unless this machine is slow
 	time.Sleep(2 * watchAfter)
 	c.send(call("late"))
-	for _, want := range []string{"200 long", "299 POST /call late"} {
-		if got := c.answer(); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
+	if got := c.answer(); got != "200 long" {
+		t.Errorf("got %q", got)
+	}
+	// It goes on elsewhere when its first byte was read while somebody looked.
+	if got := c.answer(); got != "299 POST /call late" && got != "200 late" {
+		t.Errorf("got %q", got)
 	}
 }
 
