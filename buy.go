@@ -27,6 +27,8 @@ type sale struct {
 	soldPPM int64
 	// ahead is what is paid in advance.
 	ahead []ahead
+	// cost is what it costs, as soon as that is known.
+	cost *Cost
 	// had are the replicas that its owner had before the purchase.
 	had []Replica
 }
@@ -40,11 +42,12 @@ func (s *Deployments) create(ctx context.Context, tx Tx, caller Caller, p Purcha
 	return b.d, tx.Events().Append(ctx, b.d.Event(s.NewID("evt_"), b.d.CreatedAt, "Bought; the hardware is held."))
 }
 
+// sell makes a purchase. When it is refused, what is returned has what was found out before.
 func (s *Deployments) sell(ctx context.Context, tx Tx, caller Caller, p Purchase) (*sale, error) {
 	b := &sale{Deployments: s, ctx: ctx, tx: tx, caller: caller, ask: p}
 	for _, step := range []func() error{func() error { return b.findModel(p.ModelName) }, b.checkPrivilege, b.describe, b.checkPlan, b.checkName, b.checkCount, b.depositFirst, b.write, b.hold, b.firstInstance} {
 		if err := step(); err != nil {
-			return nil, err
+			return b, err
 		}
 	}
 	return b, nil

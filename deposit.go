@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// DepositMinutes is how many minutes of what a purchase will be charged for are held on the
-// account in the transaction that buys it (design 3).
+// DepositMinutes is how many minutes, an hour, of what a purchase will be charged for are held
+// on the account in the transaction that buys it (design 3).
 const DepositMinutes = 60
 
 // Deposit is what the last purchase of a deployment holds on its account. Charges are taken
@@ -20,48 +20,6 @@ type Deposit struct {
 	Nano     Nano   `json:"nano,omitempty"`
 	// Growth: it is for the change under way, and goes back when that fails.
 	Growth bool `json:"growth,omitempty"`
-}
-
-// CostOf returns what so many minutes of a step come to: the sum of its dimensions, each
-// rounded once. missing are the dimensions that have no price and are free. a says what is
-// asked for but for the dimension; a reservation of thinking that has no price costs what one
-// of output does. [CodeInvalid] when it is more than can be booked.
-func (b *Book) CostOf(step RunStep, minutes int64, a Asked) (cost Nano, missing []Dimension, err error) {
-	for _, part := range []struct {
-		dimension Dimension
-		quantity  int64
-	}{
-		{DimensionUnitMinute, step.Units},
-		{DimensionInputTPMMinute, step.PTU.InputTPM},
-		{DimensionOutputTPMMinute, step.PTU.OutputTPM},
-		{DimensionThinkingTPMMinute, step.PTU.ThinkingTPM},
-	} {
-		if part.quantity <= 0 || minutes <= 0 {
-			continue
-		}
-		a.Dimension = part.dimension
-		price, ok := b.Find(a)
-		if !ok && part.dimension == DimensionThinkingTPMMinute {
-			a.Dimension = DimensionOutputTPMMinute
-			price, ok = b.Find(a)
-		}
-		if !ok {
-			missing = append(missing, part.dimension)
-			continue
-		}
-		_, each := part.dimension.Unit()
-		if price.Per > math.MaxInt64/each || part.quantity > math.MaxInt64/minutes {
-			return 0, nil, errTooMuch()
-		}
-		amount, err := AmountOf(price.Nano, part.quantity*minutes, price.Per*each)
-		if err != nil {
-			return 0, nil, err
-		}
-		if cost, err = cost.Plus(amount); err != nil {
-			return 0, nil, err
-		}
-	}
-	return cost, missing, nil
 }
 
 // minus returns what s has beyond o, at least 0 of each.
@@ -136,30 +94,48 @@ func (b *sale) deposit(more RunStep, growth bool) error {
 	if err != nil {
 		return err
 	}
-	cost, missing, err := book.CostOf(more, DepositMinutes, asked)
+	cost := Cost{Currency: asked.Currency}
+	b.cost = &cost
+	if err := b.priceOf(book, asked, more); err != nil {
+		return err
+	}
+	if err := b.priced(asked); err != nil {
+		return err
+	}
+	if cost.Spendable, err = spendable(b.ctx, b.tx, &account, now); err != nil {
+		return err
+	}
+	if err := b.afford(account.ID); err != nil {
+		return err
+	}
+	if cost.Deposit == 0 {
+		return nil
+	}
+	return b.hold60(&account, cost.Currency, cost.Deposit, growth)
+}
+
+// priceOf fills the cost with what is charged by the minute, in advance and by the token.
+func (b *sale) priceOf(book *Book, asked Asked, more RunStep) error {
+	hour, err := book.CostOf(more, DepositMinutes, asked)
 	if err != nil {
 		return err
 	}
+	if b.cost.Hour, err = b.cost.add(hour); err != nil {
+		return err
+	}
 	for _, a := range b.ahead {
-		n, without, err := book.CostOf(RunStep{PTU: a.ptu}, a.minutes, asked)
+		term, err := book.CostOf(RunStep{PTU: a.ptu}, a.minutes, asked)
 		if err != nil {
 			return err
 		}
-		missing = append(missing, without...)
-		if cost, err = cost.Plus(n); err != nil {
+		if _, err := b.cost.add(term); err != nil {
 			return err
 		}
 	}
-	if err := b.priced(book, asked, missing); err != nil {
-		return err
+	if b.d.Plan == PlanLoRA {
+		_, err = b.cost.add(book.TokenCost(asked))
 	}
-	if err := b.afford(&account, asked.Currency, cost); err != nil {
-		return err
-	}
-	if cost == 0 {
-		return nil
-	}
-	return b.hold60(&account, asked.Currency, cost, growth)
+	return err
 }
 
 // payer is the account of the workspace in which is bought.
@@ -172,18 +148,9 @@ func (b *sale) payer() (Account, error) {
 }
 
 // priced refuses what has no price where the configuration says so.
-func (b *sale) priced(book *Book, asked Asked, missing []Dimension) error {
-	if !b.RefuseUnpriced {
-		return nil
-	}
-	if b.d.Plan == PlanLoRA {
-		for _, asked.Dimension = range []Dimension{DimensionInput, DimensionOutput} {
-			if _, ok := book.Find(asked); !ok {
-				missing = append(missing, asked.Dimension)
-			}
-		}
-	}
-	if len(missing) == 0 {
+func (b *sale) priced(asked Asked) error {
+	missing := b.cost.missing()
+	if !b.RefuseUnpriced || len(missing) == 0 {
 		return nil
 	}
 	words := make([]string, len(missing))
@@ -198,20 +165,20 @@ func (b *sale) priced(book *Book, asked Asked, missing []Dimension) error {
 }
 
 // afford refuses a purchase whose account is overdue or has less to spend than it needs now.
-func (b *sale) afford(a *Account, currency string, need Nano) error {
-	left, err := spendable(b.ctx, b.tx, a, b.Now())
+func (b *sale) afford(account string) error {
+	left, need, currency := b.cost.Spendable, b.cost.Deposit, b.cost.Currency
 	switch {
-	case err != nil || left == nil:
-		return err
+	case left == nil:
+		return nil
 	case *left < 0:
-		return Errorf(CodeArrearage, "The account %s is overdue by %s; nothing is sold to it before that is paid. Pay it, or ask an owner for a larger credit limit.", a.ID, money(-*left, currency))
+		return Errorf(CodeArrearage, "The account %s is overdue by %s; nothing is sold to it before that is paid. Pay it, or ask an owner for a larger credit limit.", account, money(-*left, currency))
 	case *left < need:
 		what := fmt.Sprintf("the first %d minutes of its price", DepositMinutes)
 		if len(b.ahead) > 0 {
 			what = "with what is paid in advance"
 		}
 		return Errorf(CodeArrearage, "The account %s has %s to spend and the purchase needs %s now, %s, which is held. Pay at least %s, ask an owner for a larger credit limit, or buy less.",
-			a.ID, money(*left, currency), money(need, currency), what, money(need-*left, currency))
+			account, money(*left, currency), money(need, currency), what, money(need-*left, currency))
 	}
 	return nil
 }

@@ -91,12 +91,20 @@ func TestCostOf(t *testing.T) {
 		"nothing":                             {berth.RunStep{}, 60, book, "0 []"},
 		"what has no price":                   {berth.RunStep{Units: 1, PTU: berth.PTUCapacity{ThinkingTPM: 1}}, 60, berth.NewBook(nil), "0 [unit_minute 1k_thinking_tpm_minute]"},
 	} {
-		n, missing, err := c.book.CostOf(c.step, c.minutes, berth.Asked{Currency: "CNY", At: time.Unix(1, 0)})
+		parts, err := c.book.CostOf(c.step, c.minutes, berth.Asked{Currency: "CNY", At: time.Unix(1, 0)})
+		var n berth.Nano
+		missing := []berth.Dimension{}
+		for _, p := range parts {
+			n += p.Amount
+			if p.Unpriced {
+				missing = append(missing, p.Dimension)
+			}
+		}
 		if got := fmt.Sprint(int64(n), " ", missing); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v; want %s", what, got, err, c.want)
 		}
 	}
-	_, _, err := book.CostOf(berth.RunStep{Units: 1 << 60}, 1<<10, berth.Asked{Currency: "CNY", At: time.Unix(1, 0)})
+	_, err := book.CostOf(berth.RunStep{Units: 1 << 60}, 1<<10, berth.Asked{Currency: "CNY", At: time.Unix(1, 0)})
 	refused(t, err, berth.CodeInvalid, "too large")
 }
 
@@ -173,8 +181,8 @@ func TestPurchasesThatCannotBePaid(t *testing.T) {
 		return err
 	})
 	refused(t, err, berth.CodeArrearage, "has 6.00 CNY to spend")
-	if _, err := h.deployments.Quote(h.admin(), onMU1("abacus", "q")); berth.CodeOf(err) != berth.CodeArrearage {
-		t.Errorf("a quote says %v", err)
+	if q, err := h.deployments.Quote(h.admin(), onMU1("abacus", "q")); err != nil || !strings.Contains(q.Refusal, "has 6.00 CNY to spend and the purchase needs 54.00 CNY now") {
+		t.Errorf("a quote says %+v, %v", q, err)
 	}
 	h.pay(-10 * unit)
 	err = h.unchanged(func() error {

@@ -9,9 +9,11 @@ import (
 
 // Quote is what a purchase would come to.
 type Quote struct {
-	// Refusal, when set, is the sentence that says which hardware is not free; the other
-	// fields are then empty.
-	Refusal    string
+	// Refusal, when set, is the sentence that says which hardware is not free, or what the
+	// account lacks; the other fields but Cost are then empty.
+	Refusal string
+	// Cost is never nil in an answer.
+	Cost       *Cost
 	Deployment Deployment
 	// Replicas are those that would be started, beside the ones that serve already.
 	Replicas []Replica
@@ -25,8 +27,8 @@ type Quote struct {
 var errQuoted = errors.New("only a quote")
 
 // Quote answers what [Deployments.Create] would do now, by buying and undoing it in one
-// transaction. Needs [RoleAdmin]. What cannot be placed is an answer, not an error; every
-// other refusal is that of a purchase.
+// transaction. Needs [RoleAdmin]. What cannot be placed or paid is an answer, not an
+// error; every other refusal is that of a purchase.
 func (s *Deployments) Quote(ctx context.Context, p Purchase) (Quote, error) {
 	caller := CallerFrom(ctx)
 	if !caller.May(RoleAdmin) {
@@ -42,8 +44,8 @@ func (s *Deployments) Quote(ctx context.Context, p Purchase) (Quote, error) {
 	switch {
 	case errors.Is(err, errQuoted):
 		return q, nil
-	case CodeOf(err) == CodeNoCapacity:
-		return Quote{Refusal: err.Error()}, nil
+	case CodeOf(err) == CodeNoCapacity, CodeOf(err) == CodeArrearage:
+		return Quote{Refusal: err.Error(), Cost: q.Cost}, nil
 	}
 	return Quote{}, err
 }
@@ -51,12 +53,12 @@ func (s *Deployments) Quote(ctx context.Context, p Purchase) (Quote, error) {
 func (s *Deployments) quote(ctx context.Context, tx Tx, caller Caller, p Purchase) (Quote, error) {
 	b, err := s.sell(ctx, tx, caller, p)
 	if err != nil {
-		return Quote{}, err
+		return Quote{Cost: b.cost}, err
 	}
-	q := Quote{Deployment: b.d}
+	q := Quote{Deployment: b.d, Cost: b.cost}
 	now, err := b.replicas()
 	if err != nil {
-		return Quote{}, err
+		return q, err
 	}
 	for _, r := range now {
 		if !slices.ContainsFunc(b.had, func(h Replica) bool { return h.ID == r.ID }) {

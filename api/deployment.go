@@ -180,7 +180,8 @@ type ChangeDeployment struct {
 // Quote is what a purchase would come to.
 type Quote struct {
 	Possible bool `json:"possible"`
-	// Reason says why it is not possible: hardware that is not free.
+	// Reason says why it is not possible: hardware that is not free, or an account that cannot
+	// pay it.
 	Reason        string       `json:"reason,omitempty"`
 	DeployedModel string       `json:"deployed_model,omitempty"`
 	Plan          string       `json:"plan,omitempty"`
@@ -192,6 +193,36 @@ type Quote struct {
 	// ReadySeconds is how long an engine of this model took to come up the last time;
 	// absent when none did yet.
 	ReadySeconds *float64 `json:"ready_seconds,omitempty"`
+	Cost         *Cost    `json:"cost,omitempty"`
+}
+
+// Cost is what a purchase costs.
+type Cost struct {
+	Currency string `json:"currency"`
+	// PerHourNano is for each hour in which it serves; 0 of what is paid in advance, or by the
+	// token.
+	PerHourNano int64 `json:"per_hour_nano"`
+	// DepositNano is held on the account by the purchase: 60 minutes of the price, or all that
+	// is paid in advance.
+	DepositNano int64 `json:"deposit_nano"`
+	// SpendableNano is what the account has for that; below 0: overdue; nil: any amount.
+	SpendableNano *int64 `json:"spendable_nano,omitempty"`
+	// Unpriced says that something has no price, and is free.
+	Unpriced bool       `json:"unpriced,omitempty"`
+	Lines    []CostLine `json:"lines"`
+}
+
+// CostLine is what one dimension costs.
+type CostLine struct {
+	Dimension  string `json:"dimension"`
+	FromTokens int64  `json:"from_tokens"` // the shortest prompt that the price is for
+	// Quantity is that of an hour, or of a whole term that is paid in advance; 0 of tokens.
+	Quantity   int64  `json:"quantity"`
+	Unit       string `json:"unit"`
+	PriceNano  int64  `json:"price_nano"` // for each Per
+	Per        int64  `json:"per"`        // in Unit
+	AmountNano int64  `json:"amount_nano"`
+	Unpriced   bool   `json:"unpriced,omitempty"`
 }
 
 // QuotedReplica is an engine and where it would run.

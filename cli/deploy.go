@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,7 +100,7 @@ func (f *deployFlags) fill(cmd *cobra.Command, d *api.CreateDeployment) {
 // quoteTable shows what a purchase would come to.
 func (p *program) quoteTable(q api.Quote) table {
 	if !q.Possible {
-		return facts("Possible", "no", "Reason", q.Reason)
+		return facts(append([]string{"Possible", "no", "Reason", q.Reason}, costFacts(q.Cost)...)...)
 	}
 	ready := "not known yet"
 	if q.ReadySeconds != nil {
@@ -110,7 +111,7 @@ func (p *program) quoteTable(q api.Quote) table {
 		each := q.Replicas[0]
 		engines = fmt.Sprintf("%d, each with %s, %s and %s", n, amount(each.Threads, "thread"), size(each.MemoryBytes), amount(each.Accelerators, "accelerator"))
 	}
-	return facts(
+	return facts(append([]string{
 		"Possible", "yes",
 		"Deployed model", q.DeployedModel,
 		"Plan", q.Plan,
@@ -118,7 +119,53 @@ func (p *program) quoteTable(q api.Quote) table {
 		"Capacity", capacity(api.Deployment{Plan: q.Plan, Capacity: q.Capacity, ModelUnitSpec: q.Spec, PTU: q.PTU}),
 		"Engines to start", engines,
 		"Ready in", ready,
-	)
+	}, costFacts(q.Cost)...)...)
+}
+
+// costFacts are the facts of what a purchase costs, and how each line comes about.
+func costFacts(c *api.Cost) []string {
+	if c == nil {
+		return nil
+	}
+	in := func(nano int64) string { return api.FormatAmount(nano, c.Currency) + " " + c.Currency }
+	out := []string{"Cost", in(c.PerHourNano) + " an hour while it serves"}
+	switch {
+	case c.PerHourNano > 0:
+	case c.DepositNano > 0:
+		out[1] = in(c.DepositNano) + ", paid in advance"
+	case byToken(c):
+		out[1] = "by the token"
+	case c.Unpriced:
+		out[1] = "free: it has no price"
+	}
+	for _, l := range c.Lines {
+		out = append(out, costLine(c, l)...)
+	}
+	spend := "any amount"
+	if c.SpendableNano != nil {
+		spend = in(*c.SpendableNano)
+	}
+	return append(out, "Held when bought", in(c.DepositNano), "May spend", spend)
+}
+
+// byToken reports whether nothing is paid by the minute.
+func byToken(c *api.Cost) bool {
+	return !slices.ContainsFunc(c.Lines, func(l api.CostLine) bool { return l.Unit != "token" }) && len(c.Lines) > 0
+}
+
+func costLine(c *api.Cost, l api.CostLine) []string {
+	name := l.Dimension
+	if l.FromTokens > 0 {
+		name += " " + count(l.FromTokens) + "+"
+	}
+	each := fmt.Sprintf("%s %s for %s", api.FormatAmount(l.PriceNano, c.Currency), c.Currency, count(l.Per))
+	switch {
+	case l.Unpriced:
+		return []string{name, "unpriced"}
+	case l.Quantity == 0:
+		return []string{name, each}
+	}
+	return []string{name, fmt.Sprintf("%s at %s: %s", count(l.Quantity), each, api.FormatAmount(l.AmountNano, c.Currency))}
 }
 
 // await waits until the deployment serves, or is stopped when that is what it is on its

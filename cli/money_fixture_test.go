@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"time"
@@ -39,9 +40,46 @@ var (
 	}
 )
 
+// quotes are the answers by plan.
+var quotes = map[string]api.Quote{
+	"mu": {
+		Possible: true, DeployedModel: "abacus-1f0c77aa", Plan: "mu", Spec: "MU1", Capacity: 4, ReadySeconds: ptr(3.2),
+		Replicas: []api.QuotedReplica{{NodeID: "local", Lane: "dedicated", Threads: 4, MemoryBytes: 1 << 30}},
+		Cost: &api.Cost{
+			Currency: "CNY", PerHourNano: 216_000_000_000, DepositNano: 216_000_000_000,
+			Lines: []api.CostLine{{Dimension: "unit_minute", Quantity: 240, Unit: "unit_minute", PriceNano: 54_000_000_000, Per: 60, AmountNano: 216_000_000_000}},
+		},
+	},
+	"ptu": {
+		Reason: "The account 1000000000000001 has 0.50 CNY to spend and the purchase needs 0.72 CNY now.",
+		Cost: &api.Cost{
+			Currency: "CNY", PerHourNano: 720_000_000, DepositNano: 720_000_000, SpendableNano: ptr(int64(500_000_000)), Unpriced: true,
+			Lines: []api.CostLine{
+				{Dimension: "10k_input_tpm_minute", Quantity: 1_200_000, Unit: "input_tpm_minute", PriceNano: 360_000_000, Per: 600_000, AmountNano: 720_000_000},
+				{Dimension: "1k_output_tpm_minute", Quantity: 120_000, Unit: "output_tpm_minute", Per: 1, Unpriced: true},
+			},
+		},
+	},
+	"lora": {
+		Possible: true, DeployedModel: "poet", Plan: "lora",
+		Cost: &api.Cost{Currency: "CNY", SpendableNano: ptr(int64(1_648_500_000_000)), Lines: []api.CostLine{
+			{Dimension: "input", Unit: "token", PriceNano: 500_000_000, Per: 1_000_000},
+			{Dimension: "output", Unit: "token", PriceNano: 4_800_000_000, Per: 1_000_000},
+			{Dimension: "output", FromTokens: 128_000, Unit: "token", PriceNano: 14_400_000_000, Per: 1_000_000},
+		}},
+	},
+}
+
 // withMoney makes the server answer about money.
 func (f *fake) withMoney() {
 	for call, answer := range map[string]http.HandlerFunc{
+		"POST /berth/v1/quote": func(w http.ResponseWriter, r *http.Request) {
+			var d api.CreateDeployment
+			if err := json.NewDecoder(r.Body).Decode(&d); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+			}
+			bare(quotes[d.Plan])(w, r)
+		},
 		"GET /berth/v1/prices":                              bare(api.PriceList{Prices: priceBook}),
 		"POST /berth/v1/prices":                             bare(api.PriceList{Prices: priceBook[1:2]}),
 		"GET /berth/v1/ledger":                              bare(api.Postings{Postings: postingList}),

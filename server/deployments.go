@@ -68,7 +68,7 @@ func (s *Server) quote(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := api.Quote{Possible: q.Refusal == "", Reason: q.Refusal, Replicas: make([]api.QuotedReplica, 0, len(q.Replicas))}
+	out := api.Quote{Possible: q.Refusal == "", Reason: q.Refusal, Replicas: make([]api.QuotedReplica, 0, len(q.Replicas)), Cost: cost(q.Cost)}
 	if !out.Possible {
 		return out, nil
 	}
@@ -85,6 +85,24 @@ func (s *Server) quote(ctx context.Context, r *http.Request) (any, error) {
 		out.ReadySeconds = &seconds
 	}
 	return out, nil
+}
+
+func cost(c *berth.Cost) *api.Cost {
+	if c == nil {
+		return nil
+	}
+	out := &api.Cost{
+		Currency: c.Currency, PerHourNano: int64(c.Hour), DepositNano: int64(c.Deposit), SpendableNano: (*int64)(c.Spendable),
+		Unpriced: c.Unpriced(), Lines: make([]api.CostLine, len(c.Parts)),
+	}
+	for i, p := range c.Parts {
+		unit, _ := p.Dimension.Unit()
+		out.Lines[i] = api.CostLine{
+			Dimension: string(p.Dimension), FromTokens: p.FromTokens, Quantity: p.Quantity, Unit: unit,
+			PriceNano: int64(p.Price), Per: p.Per, AmountNano: int64(p.Amount), Unpriced: p.Unpriced,
+		}
+	}
+	return out
 }
 
 // changing is an operation that changes a deployment as its body says (api.md 4.10,
