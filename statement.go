@@ -35,6 +35,8 @@ type Statements struct {
 	Settle func(ctx context.Context) error
 	// Rerate computes the lines of an account's month with other prices (billing.Desk).
 	Rerate func(ctx context.Context, accountID, workspaceID, month string, prices []Price) ([]Line, error)
+	// Parts returns one page of the parts that a line is made of (billing.Desk).
+	Parts func(ctx context.Context, tx Tx, l *Line, cursor string) (Opened, error)
 }
 
 // StatementOf names a statement.

@@ -259,6 +259,9 @@ type UsageStore interface {
 	// the cursor of the next page ("" = there is none). It looks at a bounded number of
 	// records, so a page can have fewer than limit and be followed by another.
 	Records(ctx context.Context, f UsageFilter, after string, limit int64) (list []UsageRecord, next string, err error)
+	// KeptFrom returns the moment before which the records of a workspace's calls were
+	// deleted; zero when none were.
+	KeptFrom(ctx context.Context, workspaceID string) (time.Time, error)
 	// Totals sums records. Ordered by the groups.
 	Totals(ctx context.Context, f UsageFilter, by []UsageGroup) ([]UsageTotal, error)
 	// Fold returns how far the journal of an instance was folded; the zero Fold with its

@@ -100,3 +100,42 @@ func (c *Client) WriteStatement(ctx context.Context, q StatementQuery, format st
 	}
 	return nil
 }
+
+// OpenedLine is one page of what a line of a statement is made of: records of tokens, or
+// spans of time. Over all pages their quantities add up to that of the line and Elsewhere.
+type OpenedLine struct {
+	Line StatementLine `json:"line"`
+	// Elsewhere is how much of it is on the statements of other months: closed ones, or later
+	// ones that correct this.
+	Elsewhere int64          `json:"elsewhere_quantity,omitempty"`
+	Records   []OpenedRecord `json:"records,omitzero"`           // of a line of tokens
+	Spans     []Span         `json:"spans,omitzero"`             // of a line of time
+	KeptFrom  time.Time      `json:"records_kept_from,omitzero"` // records of earlier calls of the day are deleted
+	Next      string         `json:"next,omitempty"`             // cursor of the next page; absent on the last
+}
+
+// OpenedRecord is a record of a line and its share of the line's quantity.
+type OpenedRecord struct {
+	UsageRecord
+	Quantity int64 `json:"quantity"`
+}
+
+// Span is minutes that were charged at one capacity, of a run or of an order.
+type Span struct {
+	Run               string    `json:"run,omitempty"`
+	Order             string    `json:"order,omitempty"` // paid in advance, or given back
+	From              time.Time `json:"from"`
+	To                time.Time `json:"to,omitzero"` // of a run: the end of the last minute
+	Minutes           int64     `json:"minutes"`     // below 0: given back
+	QuantityPerMinute int64     `json:"quantity_per_minute"`
+	Quantity          int64     `json:"quantity"`
+}
+
+// StatementRecords returns the page of what a line is made of that cursor names, "" for the
+// first.
+func (c *Client) StatementRecords(ctx context.Context, q StatementQuery, line, cursor string) (OpenedLine, error) {
+	r := q.request("/records")
+	r.query.Set("line", line)
+	r.query = withCursor(r.query, cursor)
+	return own[OpenedLine](ctx, c, r)
+}

@@ -269,7 +269,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		inventory:   &berth.Inventory{Store: a.store},
 		prices:      &berth.Prices{Writer: writer},
 		books:       &berth.Books{Writer: writer, Rate: a.desk.Rate},
-		statements:  &berth.Statements{Store: a.store, Now: time.Now, Settle: a.desk.Rate, Rerate: a.desk.Rerate},
+		statements:  &berth.Statements{Store: a.store, Now: time.Now, Settle: a.desk.Rate, Rerate: a.desk.Rerate, Parts: a.desk.Parts},
 		backups:     &berth.Backups{Writer: writer, Take: a.takeBackup},
 		push:        &berth.Push{Store: a.store, State: a.pushState},
 		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},

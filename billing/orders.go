@@ -17,6 +17,7 @@ func (s *sheet) order(o *berth.Order) {
 	if minutes < 0 {
 		l.Class, minutes = berth.ClassRefund, -minutes
 	}
+	s.span = berth.Span{OrderID: o.ID, From: o.At}
 	asked := berth.Asked{Plan: berth.PlanPTU, Model: o.ModelName, Base: o.BaseModel, At: o.PriceAt}
 	for _, of := range []struct {
 		berth.Dimension

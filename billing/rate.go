@@ -51,6 +51,10 @@ type sheet struct {
 	facts *Facts
 	lines map[lineKey]*berth.Line
 	err   error
+	// part is told what is added to a line, unless it is nil: a run's minutes from an instant
+	// on, or those of an order.
+	part func(l *berth.Line, of berth.Span)
+	span berth.Span // that is being added
 }
 
 // lineKey tells the lines of one deployment and day apart.
@@ -156,6 +160,7 @@ func (s *sheet) minutes(r *berth.Run, at time.Time, n int64, c berth.RunStep) {
 		DeployedModel: r.DeployedModel, ModelName: r.ModelName, Plan: r.Plan, Spec: r.Spec,
 	}
 	asked := berth.Asked{Plan: r.Plan, Model: r.ModelName, Base: r.BaseModel, Spec: r.Spec, At: at}
+	s.span = berth.Span{RunID: r.ID, From: at, To: at.Add(time.Duration(n) * time.Minute)}
 	for _, of := range []struct {
 		berth.Dimension
 		capacity int64
@@ -240,6 +245,11 @@ func (s *sheet) add(l berth.Line, asked berth.Asked, quantity, times int64) {
 		return
 	}
 	sum.Quantity += more
+	if s.part != nil {
+		of := s.span
+		of.Minutes, of.QuantityPerMinute, of.Quantity = times, quantity, more
+		s.part(&l, of)
+	}
 }
 
 func (s *sheet) times(a, b int64) int64 {

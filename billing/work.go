@@ -247,14 +247,11 @@ func (d *Desk) bench(ctx context.Context, tx berth.Tx, accountID, deploymentID s
 
 // lines reads the facts of a day and makes its lines.
 func (b *bench) lines(ctx context.Context, tx berth.Tx, day string, now time.Time) ([]berth.Line, error) {
-	f := Facts{Account: &b.account, BaseModel: b.base, By: now}
-	var err error
-	if f.Day, err = berth.DayNamed(day, b.zone); err != nil {
+	f, err := b.byTime(ctx, tx, day)
+	if err != nil {
 		return nil, err
 	}
-	if f.Runs, err = tx.Runs().During(ctx, b.deployment, f.Day.Start, f.Day.End); err != nil {
-		return nil, err
-	}
+	f.By = now
 	for i := range f.Runs {
 		if f.Runs[i].EndedAt.IsZero() { // clocks that are set back take no minute away
 			f.By = later(f.By, f.Runs[i].RatedTo)
@@ -263,10 +260,21 @@ func (b *bench) lines(ctx context.Context, tx berth.Tx, day string, now time.Tim
 	if f.Usage, err = tx.Usage().Days(ctx, b.deployment, day); err != nil {
 		return nil, err
 	}
-	if f.Orders, err = tx.Orders().Of(ctx, b.deployment, f.Day.Start, f.Day.End); err != nil {
-		return nil, err
-	}
 	return Lines(b.book, &f)
+}
+
+// byTime reads the facts of a day that are charged by the minute.
+func (b *bench) byTime(ctx context.Context, tx berth.Tx, day string) (Facts, error) {
+	f := Facts{Account: &b.account, BaseModel: b.base}
+	var err error
+	if f.Day, err = berth.DayNamed(day, b.zone); err != nil {
+		return f, err
+	}
+	if f.Runs, err = tx.Runs().During(ctx, b.deployment, f.Day.Start, f.Day.End); err != nil {
+		return f, err
+	}
+	f.Orders, err = tx.Orders().Of(ctx, b.deployment, f.Day.Start, f.Day.End)
+	return f, err
 }
 
 func later(a, b time.Time) time.Time {

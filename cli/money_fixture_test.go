@@ -104,6 +104,23 @@ func (f *fake) withMoney() {
 			}
 			bare(september)(w, r)
 		},
+		"GET /berth/v1/statements/2026-09/records": func(w http.ResponseWriter, r *http.Request) {
+			query := r.URL.Query()
+			opened := api.OpenedLine{Line: september.Lines[1], Spans: []api.Span{
+				{Run: "svc_1", From: noon, To: noon.Add(time.Hour), Minutes: 60, QuantityPerMinute: 8, Quantity: 480},
+				{Run: "svc_2", From: noon.Add(2 * time.Hour), To: noon.Add(150 * time.Minute), Minutes: 30, QuantityPerMinute: 8, Quantity: 240},
+			}}
+			if query.Get("line") != "2026-09-02.dep_1.unit_minute..0.price_1.CNY" { // the second of two pages
+				opened = api.OpenedLine{Line: september.Lines[2], Elsewhere: 2, KeptFrom: noon.Add(-time.Hour), Next: "2", Records: []api.OpenedRecord{}}
+			}
+			if query.Get("cursor") == "2" {
+				opened.Next = ""
+				opened.Records = []api.OpenedRecord{{Quantity: 3, UsageRecord: api.UsageRecord{
+					ID: "use_1", CallID: "7b0e", KeyID: "key_1", StartedAt: noon, EndedAt: noon.Add(1500 * time.Millisecond), End: "stop",
+				}}}
+			}
+			bare(opened)(w, r)
+		},
 		"GET /berth/v1/statements/current": bare(api.Statement{Month: "2026-10", Totals: []api.Total{{Currency: "CNY"}}}),
 	} {
 		f.on(call, answer)

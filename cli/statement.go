@@ -13,17 +13,19 @@ import (
 func (p *program) statement() *cobra.Command {
 	var q api.StatementQuery
 	var csv, html bool
-	var file string
+	var file, line string
 	cmd := &cobra.Command{
 		Use:   "statement [MONTH]",
 		Short: "Show what a month costs",
 		Long: `Show what a month costs: of an account for an owner, of the workspace for an admin.
 Without a month the present one. A month closes 24 hours after its end; until then its
-statement is provisional.`,
+statement is provisional. With --line it opens a line down to what it is made of: the calls
+of tokens, the minutes of time. --output json and --csv have the ids of lines.`,
 		Example: lines(
 			"berth statement",
 			"berth statement 2026-10 --csv > october.csv",
-			"berth statement 2026-10 --html --file october.html"),
+			"berth statement 2026-10 --html --file october.html",
+			"berth statement 2026-10 --line 2026-10-02.dep_1.output.shared.0.price_1.CNY"),
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			if len(args) > 0 {
@@ -31,6 +33,12 @@ statement is provisional.`,
 			}
 			if csv && html {
 				return usageError{cmd, "choose one of --csv and --html"}
+			}
+			if line != "" {
+				if csv || html {
+					return usageError{cmd, "--line is without --csv and --html"}
+				}
+				return p.openLine(cmd, client, q, line)
 			}
 			if csv || html {
 				format := map[bool]string{true: "csv", false: "html"}[csv]
@@ -51,6 +59,7 @@ statement is provisional.`,
 	flags.StringVar(&q.WorkspaceID, "workspace", "", "only the part of this workspace, by `id`")
 	flags.BoolVar(&csv, "csv", false, "as CSV, for spreadsheets and programs")
 	flags.BoolVar(&html, "html", false, "as a page to print")
+	flags.StringVar(&line, "line", "", "open the line with this `id`: the calls or minutes that it is made of")
 	flags.StringVarP(&file, "file", "f", "", "write --csv or --html to this `file`")
 	return cmd
 }

@@ -37,7 +37,8 @@ type desk struct {
 	slow     atomic.Bool   // the gateway is told when the client has gone
 	written  chan struct{} // gets a value when a slow telling begins
 	stopping chan struct{}
-	trial    []berth.Line  // under other prices
+	trial    []berth.Line // under other prices
+	parts    map[berth.Dimension]berth.Opened
 	changed  chan struct{} // wakes event streams; a wake for nobody is no matter
 }
 
@@ -131,6 +132,12 @@ func (d *desk) wire() {
 			Store: d.store, Now: d.now, Settle: func(context.Context) error { return nil },
 			Rerate: func(context.Context, string, string, string, []berth.Price) ([]berth.Line, error) {
 				return d.trial, nil
+			},
+			Parts: func(_ context.Context, _ berth.Tx, l *berth.Line, cursor string) (berth.Opened, error) {
+				if cursor != "" && cursor != "2" {
+					return berth.Opened{}, berth.Errorf(berth.CodeInvalid, "The cursor is not one of this list; use the next of its last page.")
+				}
+				return d.parts[l.Dimension], nil
 			},
 		},
 		Authenticate: func(token, workspaceID string) (*berth.KeyEntry, error) {

@@ -143,6 +143,7 @@ func New(o Options) *Server {
 	s.own("POST /berth/v1/prices", s.setPrices)
 	s.own("POST /berth/v1/prices/dry-run", s.tryPrices)
 	s.own("GET /berth/v1/statements/{month}", s.getStatement)
+	s.own("GET /berth/v1/statements/{month}/records", s.openLine)
 	s.own("GET /berth/v1/workspaces", s.listWorkspaces)
 	s.own("POST /berth/v1/workspaces", s.createWorkspace)
 	s.own("GET /berth/v1/workspaces/{id}", s.getWorkspace)

@@ -49,7 +49,7 @@ func cell(text string) string {
 // statementColumns are the head of a statement as CSV.
 var statementColumns = []string{
 	"month", "account_id", "day", "workspace_id", "deployed_model", "deployment_id", "model_name", "plan", "class", "spec", "dimension",
-	"from_tokens", "quantity", "unit", "price", "per", "amount", "currency", "price_id", "late", "provisional",
+	"from_tokens", "quantity", "unit", "price", "per", "amount", "currency", "price_id", "late", "provisional", "line",
 }
 
 // statementCSV writes a statement as RFC 4180 has it, a line each, without sums.
@@ -64,7 +64,7 @@ func statementCSV(st api.Statement) (any, error) {
 		rows = append(rows, []string{
 			st.Month, st.AccountID, l.Day, cell(l.WorkspaceID), cell(l.DeployedModel), l.DeploymentID, cell(l.ModelName), l.Plan, l.Class, cell(l.Spec), l.Dimension,
 			number(l.FromTokens), number(l.Quantity), l.Unit, plainAmount(l.PriceNano, l.Currency), number(l.Per), plainAmount(l.AmountNano, l.Currency), l.Currency, l.PriceID,
-			strconv.FormatBool(l.Late), strconv.FormatBool(st.Provisional),
+			strconv.FormatBool(l.Late), strconv.FormatBool(st.Provisional), l.ID,
 		})
 	}
 	err := w.WriteAll(rows)

@@ -70,3 +70,27 @@ func statementLine(l *berth.Line) api.StatementLine {
 		AmountNano: int64(l.Amount), Currency: l.Currency, Late: l.Late(),
 	}
 }
+
+// openLine is GET /berth/v1/statements/{month}/records: what a line is made of.
+func (s *Server) openLine(ctx context.Context, r *http.Request) (any, error) {
+	query := r.URL.Query()
+	return shown(openedLine)(s.Statements.Open(ctx, statementOf(r), query.Get("line"), query.Get("cursor")))
+}
+
+func openedLine(o berth.Opened) api.OpenedLine {
+	out := api.OpenedLine{Line: statementLine(&o.Line), Elsewhere: o.Elsewhere, KeptFrom: o.KeptFrom, Next: o.Next}
+	if !o.Line.Dimension.ByTime() {
+		out.Records = make([]api.OpenedRecord, len(o.Records))
+		for i := range o.Records {
+			out.Records[i] = api.OpenedRecord{UsageRecord: usageRecord(&o.Records[i].UsageRecord), Quantity: o.Records[i].Quantity}
+		}
+		return out
+	}
+	out.Spans = make([]api.Span, len(o.Spans))
+	for i, p := range o.Spans {
+		out.Spans[i] = api.Span{
+			Run: p.RunID, Order: p.OrderID, From: p.From, To: p.To, Minutes: p.Minutes, QuantityPerMinute: p.QuantityPerMinute, Quantity: p.Quantity,
+		}
+	}
+	return out
+}

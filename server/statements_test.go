@@ -195,3 +195,64 @@ func TestAMonthUnderOtherPrices(t *testing.T) {
 	}
 	d.mustRefuse("an admin", request{key: "admin", call: "POST /berth/v1/prices/dry-run", body: `{"month":"2026-09","prices":[]}`}, 403, "AccessDenied", "")
 }
+
+func TestALineOpensDownToItsRecords(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.lines()
+	at := time.Date(2026, 9, 2, 8, 0, 0, 0, time.UTC)
+	d.parts = map[berth.Dimension]berth.Opened{
+		berth.DimensionUnitMinute: {Spans: []berth.Span{
+			{RunID: "svc_1", From: at, To: at.Add(90 * time.Minute), Minutes: 90, QuantityPerMinute: 8, Quantity: 720},
+			{OrderID: "ord_1", From: at, Minutes: -5, QuantityPerMinute: 2, Quantity: -10},
+		}},
+		berth.DimensionOutput: {KeptFrom: at, Next: "2", Records: []berth.OpenedRecord{{Quantity: 1, UsageRecord: berth.UsageRecord{
+			ID: "use_1", CallID: "7b0e", WorkspaceID: home, KeyID: "key_1", DeploymentID: "dep_2", DeployedModel: "poet", ModelName: "poet", Plan: berth.PlanLoRA,
+			Class: berth.ClassShared, StartedAt: at, EndedAt: at, InputTokens: 128_000, OutputTokens: 1, Billable: true, End: berth.EndStop, Source: berth.SourceEngine,
+		}}}},
+	}
+	const (
+		opened  = "GET /berth/v1/statements/2026-09/records?line="
+		minutes = "2026-09-02.dep_1.unit_minute..0.price_1.CNY"
+		output  = "2026-09-02.dep_2.output.shared.128000.price_3.CNY"
+		input   = "2026-09-02.dep_2.input.shared.0..CNY"
+		theirs  = "2026-09-02.dep_4.10k_input_tpm_minute..0.price_4.CNY"
+	)
+	for _, key := range []string{"owner", "admin"} {
+		a := d.mustAsk(request{key: key, call: opened + minutes})
+		want := `"spans":[{"run":"svc_1","from":"2026-09-02T08:00:00Z","to":"2026-09-02T09:30:00Z","minutes":90,"quantity_per_minute":8,"quantity":720},` +
+			`{"order":"ord_1","from":"2026-09-02T08:00:00Z","minutes":-5,"quantity_per_minute":2,"quantity":-10}]`
+		if !strings.HasPrefix(a.text, `{"line":{"id":"`+minutes+`",`) || !strings.Contains(a.text, `"quantity":720,"unit":"unit_minute"`) || !strings.Contains(a.text, want) || strings.Contains(a.text, "records") {
+			t.Errorf("minutes as %s: %s", key, a.text)
+		}
+		a = d.mustAsk(request{key: key, call: opened + output + "&cursor=2"})
+		if !strings.Contains(a.text, `"records":[{"id":"use_1",`) || !strings.Contains(a.text, `"source":"engine","quantity":1}]`) ||
+			a.string("records_kept_from") != "2026-09-02T08:00:00Z" || a.string("next") != "2" || strings.Contains(a.text, "spans") {
+			t.Errorf("tokens as %s: %s", key, a.text)
+		}
+		if a = d.mustAsk(request{key: key, call: opened + input}); len(a.list("records")) != 0 || !strings.Contains(a.text, `"records":[]`) {
+			t.Errorf("a page of none as %s: %s", key, a.text)
+		}
+	}
+	d.mustAsk(request{key: "owner", call: opened + theirs})
+	d.mustAsk(request{key: "owner", call: opened + theirs + "&workspace_id=llm-neighbour"})
+	for name, c := range map[string]struct {
+		q    request
+		code int
+		says string
+	}{
+		"a guest":                 {request{key: "guest", call: opened + minutes}, 403, "Access denied."},
+		"an admin elsewhere":      {request{key: "admin", call: opened + theirs}, 404, "The statement of 2026-09 has no line " + theirs + ";"},
+		"an admin of no account":  {request{key: "admin", call: opened + minutes + "&account_id=" + spare}, 403, "Workspace access denied."},
+		"another workspace":       {request{key: "owner", call: opened + minutes + "&workspace_id=llm-neighbour"}, 404, "has no line"},
+		"another account":         {request{key: "owner", call: opened + minutes + "&account_id=" + spare}, 404, "has no line"},
+		"another month":           {request{key: "owner", call: strings.Replace(opened, "2026-09", "2026-10", 1) + minutes}, 404, "The statement of 2026-10 has no line"},
+		"no line":                 {request{key: "owner", call: opened}, 400, "Field required: line"},
+		"a line that never was":   {request{key: "owner", call: opened + "x"}, 404, "has no line x;"},
+		"a cursor that never was": {request{key: "owner", call: opened + minutes + "&cursor=x"}, 400, "The cursor is not one of this list"},
+	} {
+		if a := d.ask(c.q); a.status != c.code || !strings.Contains(a.string("message"), c.says) {
+			t.Errorf("%s: %d %s", name, a.status, a.text)
+		}
+	}
+}

@@ -117,8 +117,9 @@ var decisions = map[string]access{
 	"GET /berth/v1/prices":                  {isolation: wide, role: api.RoleAdmin},
 	"POST /berth/v1/prices":                 {isolation: wide, role: api.RoleOwner, body: `{"prices":[]}`},
 
-	"POST /berth/v1/prices/dry-run":    {isolation: wide, role: api.RoleOwner, body: `{"month":"current","prices":[{"dimension":"output","price_nano":1,"per":1}]}`},
-	"GET /berth/v1/statements/{month}": {isolation: scoped, role: api.RoleAdmin, path: "/berth/v1/statements/current"},
+	"POST /berth/v1/prices/dry-run":            {isolation: wide, role: api.RoleOwner, body: `{"month":"current","prices":[{"dimension":"output","price_nano":1,"per":1}]}`},
+	"GET /berth/v1/statements/{month}":         {isolation: scoped, role: api.RoleAdmin, path: "/berth/v1/statements/current"},
+	"GET /berth/v1/statements/{month}/records": {isolation: named, role: api.RoleAdmin, path: "/berth/v1/statements/current/records?line=${line}"},
 
 	"GET /berth/v1/workspaces":         {isolation: wide, role: api.RoleOwner},
 	"POST /berth/v1/workspaces":        {isolation: wide, role: api.RoleOwner, body: `{"name":""}`},
@@ -273,6 +274,9 @@ models:
 	less, err := admin.ScaleCapacity(t.Context(), f.names["reserved"], f.names["instance"], api.CapacityWrite{PTU: &api.PTUCapacity{InputTPM: 2000, OutputTPM: 200}})
 	must(t, err)
 	f.names["operation"] = less.OperationID
+	statement, err := admin.Statement(t.Context(), api.StatementQuery{})
+	must(t, err)
+	f.names["line"] = statement.Lines[0].ID
 	admin.ask(t, f.names["deployment"], "hi")
 	until(t, "the call is recorded", func() bool {
 		page, err := admin.UsageRecords(t.Context(), api.UsageFilter{}, "")

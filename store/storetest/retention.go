@@ -40,6 +40,13 @@ var retention = []promise{
 		s.same("rated", expired(), []string{workspaceID})
 		s.same("records", []int64{expire(2), expire(2), expire(2), expire(2), expire(2)}, []int64{2, 1, 2, 1, 0})
 		s.same("left", s.records(berth.UsageFilter{}), rest)
+		for space, want := range map[string]bool{workspaceID: true, otherSpaceID: false, "llm-none": false} {
+			kept := view(s, func(tx berth.Tx) (time.Time, error) { return tx.Usage().KeptFrom(s.Context(), space) })
+			s.same("kept from in "+space, !kept.IsZero(), want)
+			if want && (kept.After(before) || before.Sub(kept) >= day) {
+				s.Errorf("records are kept from %v on, not from the day of %v", kept, before)
+			}
+		}
 		s.same("sums", s.totals(berth.UsageFilter{}, nil), total)
 		s.same("from the day on", s.totals(berth.UsageFilter{From: before}, []berth.UsageGroup{berth.GroupPlan})[0].Calls, int64(2))
 		s.refuse(berth.CodeInvalid, func(tx berth.Tx) error {
