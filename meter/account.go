@@ -23,7 +23,8 @@ import (
 // Figures of calls that the engine did not report have a tolerance: their records may say
 // too little or too much, by no more than the call can have used. What is within it is
 // explained, the rest is unexplained. An engine may notice late that a caller has left, so
-// the tolerance holds for a while after the call.
+// the tolerance holds for a while after the call; then, what the counters do not show by now
+// nobody used, and other tokens that nobody recorded cannot hide in it later.
 type account struct {
 	berth.EngineAccount
 	open    map[journal.Position]struct{} // calls that the engine may have, by where they were opened
@@ -177,6 +178,7 @@ func (a *account) read(r berth.EngineReading) (settled bool) {
 		a.settle(r.At)
 		return true
 	}
+	a.ripen(r.At)
 	slack := a.Slack.Plus(a.OldSlack)
 	least := berth.Tokens{}.Minus(a.Since).Minus(slack.Less)
 	a.unexplained(r.At, smaller(a.Balance.Minus(least), berth.Tokens{}))
@@ -199,6 +201,17 @@ func (a *account) settle(at time.Time) {
 		a.OldSlack, a.Slack, a.TurnedAt = a.Slack, berth.Tolerance{}, at
 	}
 	a.check, a.checked = nil, at
+}
+
+// ripen gives up what is left of old tolerance beyond what the counters of an engine that
+// has calls show: all that the calls it is for have used is in them.
+func (a *account) ripen(at time.Time) {
+	if at.Sub(a.TurnedAt) < slackTurn {
+		return
+	}
+	shown := a.Balance.Plus(a.Since).Plus(a.OldSlack.Less).Plus(a.Slack.Less)
+	a.OldSlack.More = smaller(a.OldSlack.More, larger(shown, berth.Tokens{}))
+	a.OldSlack, a.Slack, a.TurnedAt = a.OldSlack.Plus(a.Slack), berth.Tolerance{}, at
 }
 
 // explain takes as much of t off the balance and the tolerance as that allows.
