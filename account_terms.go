@@ -55,6 +55,10 @@ func (s *Workspaces) UpdateAccount(ctx context.Context, id string, change Accoun
 		}
 		return id, tx.Accounts().UpdateAccount(ctx, a)
 	})
+	if err == nil && s.Recheck != nil {
+		s.Recheck(ctx, id)
+		return s.Account(ctx, id)
+	}
 	return a, err
 }
 

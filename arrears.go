@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 )
 
@@ -18,17 +18,16 @@ const (
 
 // Arrears is what an account owes beyond what it may.
 type Arrears struct {
-	// Since is when what it may still spend fell below 0; zero: it did not.
+	// Since is when it began to owe more than it may, in whatever currency; zero: it does not.
 	Since time.Time `json:"since,omitzero"`
 	// Down: its deployments were taken down, or are to be, and are not all back yet.
 	Down bool `json:"down,omitempty"`
 }
 
-// After returns what becomes of arrears when the account may spend left now, below 0 when it
-// is overdue; nil: any amount.
-func (a Arrears) After(left *Nano, now time.Time) Arrears {
+// After returns what becomes of arrears when the account owes more than it may, or does not.
+func (a Arrears) After(overdue bool, now time.Time) Arrears {
 	switch {
-	case left == nil || *left >= 0:
+	case !overdue:
 		a.Since = time.Time{} // what is down is bought again
 	case a.Since.IsZero():
 		a.Since = now
@@ -39,40 +38,75 @@ func (a Arrears) After(left *Nano, now time.Time) Arrears {
 	return a
 }
 
+// arrearsTurn lets one at a time see to the arrears of an account.
+type arrearsTurn struct {
+	mu    sync.Mutex
+	again time.Time // when to look at its deployments again
+}
+
+func (s *Deployments) arrearsOf(id string) *arrearsTurn {
+	turn, _ := s.arrears.LoadOrStore(id, new(arrearsTurn))
+	return turn.(*arrearsTurn)
+}
+
 // CheckArrears does what the balances of accounts ask for: it notes who is overdue, takes
 // down what runs of those who have been for [ArrearsGrace], and buys again what was down of
-// those who have paid. Called again and again, and after each payment at the latest in a
-// pass; it may be killed anywhere. An account that fails keeps no other back.
+// those who have paid. Called again and again, behind rating; it may be killed anywhere. An
+// account that fails keeps no other back.
 func (s *Deployments) CheckArrears(ctx context.Context) error {
-	var accounts []Account
-	err := s.Store.View(ctx, func(tx Tx) (err error) {
-		accounts, err = tx.Accounts().Accounts(ctx)
+	var ids []string
+	err := s.Store.View(ctx, func(tx Tx) error {
+		ids = nil
+		accounts, err := tx.Accounts().Accounts(ctx)
+		for i := range accounts {
+			if err != nil {
+				return err
+			}
+			var before Arrears
+			a := &accounts[i]
+			if before, err = s.judge(ctx, tx, a); a.Arrears != before || a.Arrears.Down {
+				ids = append(ids, a.ID)
+			}
+		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for i := range accounts {
-		if a := &accounts[i]; a.Bounded() || a.Arrears != (Arrears{}) {
-			if err := s.checkArrears(ctx, a.ID); err != nil {
-				failed = append(failed, fmt.Errorf("account %s: %w", a.ID, err))
-			}
+	failed := []error{err}
+	for _, id := range ids {
+		if err := s.checkArrears(ctx, id, false); err != nil {
+			failed = append(failed, fmt.Errorf("account %s: %w", id, err))
 		}
 	}
 	return errors.Join(failed...)
 }
 
-func (s *Deployments) checkArrears(ctx context.Context, id string) error {
+// RecheckArrears is [Deployments.CheckArrears] of one account whose funds or terms were
+// changed. When it returns, nothing is down or refused any more for what it owed before.
+func (s *Deployments) RecheckArrears(ctx context.Context, id string) error {
+	return s.checkArrears(ctx, id, true)
+}
+
+// judge brings the arrears of an account up to what it owes now, and returns what they were.
+func (s *Deployments) judge(ctx context.Context, tx Tx, a *Account) (before Arrears, err error) {
+	before = a.Arrears
+	f, err := fundsOf(ctx, tx, a, s.Now())
+	if err == nil {
+		a.Arrears = before.After(f.overdue > 0, s.Now())
+	}
+	return before, err
+}
+
+// checkArrears sees to one account: at most once in [RecoverPause] to what it has deployed,
+// unless it is now said, or something has changed.
+func (s *Deployments) checkArrears(ctx context.Context, id string, now bool) error {
+	turn := s.arrearsOf(id)
+	turn.mu.Lock()
+	defer turn.mu.Unlock()
 	var a Account
 	var before Arrears
 	look := func(ctx context.Context, tx Tx) (err error) {
-		if a, err = tx.Accounts().Account(ctx, id); err != nil {
-			return err
+		if a, err = tx.Accounts().Account(ctx, id); err == nil {
+			before, err = s.judge(ctx, tx, &a)
 		}
-		left, err := spendable(ctx, tx, &a, s.Now())
-		before = a.Arrears
-		a.Arrears = a.Arrears.After(left, s.Now())
 		return err
 	}
 	err := s.Store.View(ctx, func(tx Tx) error { return look(ctx, tx) })
@@ -88,10 +122,10 @@ func (s *Deployments) checkArrears(ctx context.Context, id string) error {
 		return err
 	}
 	at := s.Now()
-	if again, ok := s.arrearsAgain.Load(id); ok && a.Arrears == before && at.Before(again.(time.Time)) {
+	if !now && a.Arrears == before && at.Before(turn.again) {
 		return nil
 	}
-	s.arrearsAgain.Store(id, at.Add(RecoverPause))
+	turn.again = at.Add(RecoverPause)
 	if !a.Arrears.Since.IsZero() {
 		return s.takeDown(ctx, id)
 	}
@@ -218,8 +252,8 @@ func (s *Deployments) bringBack(ctx context.Context, accountID string) error {
 
 // recover buys a deployment again that arrears took down, unless that is done.
 func (b *sale) recover() error {
-	if have, err := b.isBought(); err != nil || have {
-		return err
+	if b.d.Status == StatusArrearsRecover && !b.d.Waits() {
+		return nil
 	}
 	if err := b.again(); err != nil {
 		return err
@@ -245,7 +279,7 @@ func (b *sale) recover() error {
 // recoverLater says why a deployment whose account has paid cannot be bought again yet.
 func (b *sale) recoverLater(why *Error) error {
 	reason := "The account has paid; this is tried again each minute: " + why.Message
-	if b.d.Status == StatusArrearsRecover && b.d.Reason == reason {
+	if b.d.Waits() && b.d.Reason == reason {
 		return nil
 	}
 	b.d.Reason = reason
@@ -263,18 +297,6 @@ func (b *sale) recovering(reason string) error {
 	return b.tx.Events().Append(b.ctx, b.d.Event(b.NewID("evt_"), b.d.ModifiedAt, reason))
 }
 
-// isBought reports whether a recovering deployment has its engines or its place in a pool.
-func (b *sale) isBought() (bool, error) {
-	if b.d.Status != StatusArrearsRecover {
-		return false, nil
-	}
-	if b.d.Plan.Pooled() {
-		_, err := b.tx.Pools().Member(b.ctx, b.d.ID)
-		if CodeOf(err) == CodeNotFound {
-			return false, nil
-		}
-		return err == nil, err
-	}
-	have, err := b.replicas()
-	return slices.ContainsFunc(have, func(r Replica) bool { return r.Live() || r.State == ReplicaFailed }), err
-}
+// Waits reports whether a deployment whose account has paid could not be bought again yet:
+// nothing of it is to run. Its reason says why.
+func (d *Deployment) Waits() bool { return d.Status == StatusArrearsRecover && d.Reason != "" }

@@ -25,8 +25,8 @@ type Deployments struct {
 	// Wake tells the reconciler that there is something to do; it never blocks.
 	Wake func()
 
-	book         atomic.Pointer[keptBook]
-	arrearsAgain sync.Map // account id -> when to look at its deployments again (time.Time)
+	book    atomic.Pointer[keptBook]
+	arrears sync.Map // account id -> *arrearsTurn
 }
 
 // Create buys a deployment (api.md 4.4 to 4.6). Needs [RoleAdmin]. It answers at once

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -102,10 +103,12 @@ func (b *sale) deposit(more RunStep, growth bool) error {
 	if err := b.priced(asked); err != nil {
 		return err
 	}
-	if cost.Spendable, err = spendable(b.ctx, b.tx, &account, now); err != nil {
+	funds, err := fundsOf(b.ctx, b.tx, &account, now)
+	if err != nil {
 		return err
 	}
-	if err := b.afford(account.ID); err != nil {
+	cost.Spendable = funds.spendable
+	if err := b.afford(account.ID, &funds); err != nil {
 		return err
 	}
 	if cost.Deposit == 0 {
@@ -165,13 +168,13 @@ func (b *sale) priced(asked Asked) error {
 }
 
 // afford refuses a purchase whose account is overdue or has less to spend than it needs now.
-func (b *sale) afford(account string) error {
+func (b *sale) afford(account string, funds *owing) error {
 	left, need, currency := b.cost.Spendable, b.cost.Deposit, b.cost.Currency
 	switch {
 	case left == nil:
 		return nil
-	case *left < 0:
-		return Errorf(CodeArrearage, "The account %s is overdue by %s; nothing is sold to it before that is paid. Pay it, or ask an owner for a larger credit limit.", account, money(-*left, currency))
+	case funds.overdue > 0:
+		return Errorf(CodeArrearage, "The account %s is overdue by %s; nothing is sold to it before that is paid. Pay it, or ask an owner for a larger credit limit.", account, money(funds.overdue, funds.currency))
 	case *left < need:
 		what := fmt.Sprintf("the first %d minutes of its price", DepositMinutes)
 		if len(b.ahead) > 0 {
@@ -183,20 +186,68 @@ func (b *sale) afford(account string) error {
 	return nil
 }
 
-// spendable returns what an account may still spend now in its present currency, below 0 by
-// how much it is overdue; nil: any amount.
-func spendable(ctx context.Context, tx Tx, a *Account, now time.Time) (*Nano, error) {
+// owing is what an account may still spend, and what it owes too much.
+type owing struct {
+	// spendable is in its present currency, below 0 by how much it is overdue in that; nil: any
+	// amount.
+	spendable *Nano
+	// overdue is how much it owes beyond what it may in a currency, the present one first; 0: in
+	// none.
+	overdue  Nano
+	currency string
+}
+
+// fundsOf returns what an account may still spend now in its present currency. It is overdue
+// by any currency that it was kept in: what was used before another currency held is owed in
+// the former one, and no sum in one pays for another. A credit limit is so much in each.
+func fundsOf(ctx context.Context, tx Tx, a *Account, now time.Time) (o owing, err error) {
 	if !a.Bounded() {
-		return nil, nil //nolint:nilnil // any amount
+		return o, nil
 	}
-	currency := a.CurrencyAt(now)
+	for i, currency := range a.currencies(now) {
+		left, err := spendable(ctx, tx, a, currency)
+		if err != nil {
+			return o, err
+		}
+		if i == 0 {
+			o.spendable = &left
+		}
+		if left < 0 && o.overdue == 0 {
+			o.overdue, o.currency = -left, currency
+		}
+	}
+	return o, nil
+}
+
+// currencies are those that an account was kept in up to a moment, the one that holds then
+// first.
+func (a *Account) currencies(now time.Time) []string {
+	list := []string{a.CurrencyAt(now), a.Currency}
+	for _, l := range a.Later {
+		if !l.From.After(now) {
+			list = append(list, l.Currency)
+		}
+	}
+	for i := 1; i < len(list); {
+		if slices.Contains(list[:i], list[i]) {
+			list = slices.Delete(list, i, i+1)
+		} else {
+			i++
+		}
+	}
+	return list
+}
+
+// spendable returns what a bounded account may still spend in a currency, below 0 by how much
+// it is overdue.
+func spendable(ctx context.Context, tx Tx, a *Account, currency string) (Nano, error) {
 	left, err := tx.Ledger().Balance(ctx, CustomerSide(a.ID), currency)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	owed, err := unposted(ctx, tx, a, currency)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	left -= owed
 	if !a.Prepaid {
@@ -204,7 +255,7 @@ func spendable(ctx context.Context, tx Tx, a *Account, now time.Time) (*Nano, er
 			left = math.MaxInt64
 		}
 	}
-	return &left, nil
+	return left, nil
 }
 
 // unposted is what charges will take from the balance of an account that are in its lines and

@@ -217,23 +217,21 @@ func TestArrearsAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) berth.Arrears { return berth.Arrears{Since: now.Add(-d)} }
-	left := func(n berth.Nano) *berth.Nano { return &n }
 	down := func(a berth.Arrears) berth.Arrears { a.Down = true; return a }
 	for what, c := range map[string]struct {
-		before berth.Arrears
-		left   *berth.Nano
-		want   berth.Arrears
+		before  berth.Arrears
+		overdue bool
+		want    berth.Arrears
 	}{
-		"nothing is left":                {berth.Arrears{}, left(0), berth.Arrears{}},
-		"it owes":                        {berth.Arrears{}, left(-1), ago(0)},
-		"it owes for some time":          {ago(time.Hour), left(-1), ago(time.Hour)},
-		"it owes for a day":              {ago(24 * time.Hour), left(-1), down(ago(24 * time.Hour))},
-		"it paid in time":                {ago(23 * time.Hour), left(0), berth.Arrears{}},
-		"it paid too late":               {down(ago(30 * time.Hour)), left(5), down(berth.Arrears{})},
-		"it owes again before all is up": {down(berth.Arrears{}), left(-1), down(ago(0))},
-		"it may spend anything":          {ago(time.Hour), nil, berth.Arrears{}},
+		"it owes nothing":                {berth.Arrears{}, false, berth.Arrears{}},
+		"it owes":                        {berth.Arrears{}, true, ago(0)},
+		"it owes for some time":          {ago(time.Hour), true, ago(time.Hour)},
+		"it owes for a day":              {ago(24 * time.Hour), true, down(ago(24 * time.Hour))},
+		"it paid in time":                {ago(23 * time.Hour), false, berth.Arrears{}},
+		"it paid too late":               {down(ago(30 * time.Hour)), false, down(berth.Arrears{})},
+		"it owes again before all is up": {down(berth.Arrears{}), true, down(ago(0))},
 	} {
-		if got := c.before.After(c.left, now); got != c.want {
+		if got := c.before.After(c.overdue, now); got != c.want {
 			t.Errorf("%s: %+v, want %+v", what, got, c.want)
 		}
 	}

@@ -14,6 +14,9 @@ type Books struct {
 	Writer
 	// Rate brings charges up to now; nil: they are.
 	Rate func(ctx context.Context) error
+	// Recheck does, before a payment is answered, what it asks for: what arrears took down is
+	// bought again. nil: that is done later.
+	Recheck func(ctx context.Context, accountID string)
 }
 
 // Payment is money that came in for an account, or above it went back (below 0).
@@ -32,7 +35,8 @@ const (
 	MaxPayment Nano = 1_000_000_000_000_000_000
 )
 
-// Pay books a payment and returns its posting, for a repeat that of the first time.
+// Pay books a payment and returns its posting, for a repeat that of the first time. When it
+// returns, nothing is refused any more for what was paid.
 // [CodeConflict] when the reference stands for another payment of the account.
 func (s *Books) Pay(ctx context.Context, accountID string, p Payment) (Posting, error) {
 	if err := ownerOnly(ctx); err != nil {
@@ -41,6 +45,14 @@ func (s *Books) Pay(ctx context.Context, accountID string, p Payment) (Posting, 
 	if err := p.check(); err != nil {
 		return Posting{}, err
 	}
+	post, err := s.pay(ctx, accountID, p)
+	if err == nil && s.Recheck != nil {
+		s.Recheck(ctx, accountID)
+	}
+	return post, err
+}
+
+func (s *Books) pay(ctx context.Context, accountID string, p Payment) (Posting, error) {
 	post, err := s.payment(ctx, accountID, p)
 	if err == nil || CodeOf(err) != CodeNotFound || post.AccountID == "" {
 		return post, err

@@ -15,6 +15,9 @@ type Workspaces struct {
 	// 2.2).
 	NewWorkspaceID func() string
 	NewAccountID   func() string
+	// Recheck does, before a change of an account's terms is answered, what it asks for, as
+	// [Books.Recheck] does; nil: that is done later.
+	Recheck func(ctx context.Context, accountID string)
 }
 
 // NewAccount is what somebody asks of an account. Empty fields are the first account's.

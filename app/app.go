@@ -45,6 +45,9 @@ type Options struct {
 	Out io.Writer
 	// Runner, when set, replaces local processes; tests and scale runs use it.
 	Runner func(drivers map[string]engine.Driver) engine.Runner
+	// Now is the clock of all that is kept, charged and limited; default time.Now. Tests have
+	// another one.
+	Now func() time.Time
 	// Backoff is the first wait before a failed engine is started again; default 1 s.
 	Backoff time.Duration
 }
@@ -71,6 +74,7 @@ type App struct {
 	storeHTTP *http.Transport
 	ownerKey  string        // of a first start
 	stopping  chan struct{} // closed when a stop begins
+	rated     chan struct{} // has something when charges were brought up to date
 	// unexplained is what the last look at the reconciliation has found.
 	unexplained atomic.Pointer[unexplained]
 	scrapeKey   string // for /metrics alone
@@ -100,7 +104,10 @@ type services struct {
 // New opens the data directory and the store, takes the lock and the port, and loads
 // the catalogue. Nothing is served before Run.
 func New(ctx context.Context, opt Options) (_ *App, err error) {
-	a := &App{opt: opt, stopping: make(chan struct{})}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	a := &App{opt: opt, stopping: make(chan struct{}), rated: make(chan struct{}, 1)}
 	a.unexplained.Store(&unexplained{})
 	defer func() {
 		if err != nil {
@@ -184,22 +191,24 @@ func (a *App) wire(ctx context.Context) error {
 	})
 	a.prober = newProber()
 	if a.meter, err = meter.Open(ctx, meter.Options{
-		Store: a.store, NewID: newID, Logger: a.opt.Logger,
+		Store: a.store, Now: a.opt.Now, NewID: newID, Logger: a.opt.Logger,
 		Journal: journal.Options{Dir: a.dir.file(journalDir), Instance: localNode},
 	}); err != nil {
 		return err
 	}
 	a.runner = scrape.New(scrape.Options{
-		Runner: a.newRunner(drivers), Drivers: drivers, Book: a.meter, Client: a.prober, Now: time.Now, Logger: a.opt.Logger,
+		Runner: a.newRunner(drivers), Drivers: drivers, Book: a.meter, Client: a.prober, Now: a.opt.Now, Logger: a.opt.Logger,
 	})
-	a.desk = billing.New(billing.Options{Store: a.store, Now: time.Now, NewID: newID, Logger: a.opt.Logger, Folded: a.meter.Folded})
-	now := time.Now()
+	a.desk = billing.New(billing.Options{
+		Store: a.store, Now: a.opt.Now, NewID: newID, Logger: a.opt.Logger, Folded: a.meter.Folded, After: a.lookAtAccounts,
+	})
+	now := a.opt.Now()
 	bookings, err := a.meter.LastMinute(now)
 	if err != nil {
 		return fmt.Errorf("read the last minute from the journal: %w", err)
 	}
-	a.gateway = a.newGateway(drivers, hash, &lastMinute{bookings: bookings, over: now.Add(time.Minute)})
-	a.routing = &routing{store: a.store, now: time.Now, swap: a.gateway.Swap}
+	a.gateway = a.newGateway(drivers, hash, &lastMinute{now: a.opt.Now, bookings: bookings, over: now.Add(time.Minute)})
+	a.routing = &routing{store: a.store, now: a.opt.Now, swap: a.gateway.Swap}
 	a.loop = a.newLoop(drivers)
 	a.routing.address = a.loop.Address
 	a.services = a.newServices(drivers, hash, func(model, key string) []byte { return box.Seal([]byte(key), model) })
@@ -231,7 +240,7 @@ func newProber() *http.Client {
 func (a *App) newGateway(drivers map[string]engine.Driver, hash func(string) berth.KeyHash, last *lastMinute) *gateway.Gateway {
 	limits := a.opt.Config.Limits
 	return gateway.New(gateway.Options{
-		Hash: hash, Meter: a.meter, Now: time.Now, NewID: newID, Logger: a.opt.Logger,
+		Hash: hash, Meter: a.meter, Now: a.opt.Now, NewID: newID, Logger: a.opt.Logger,
 		Engine: func(name string) gateway.Dialect {
 			if d, ok := drivers[name]; ok {
 				return d
@@ -251,14 +260,14 @@ func (a *App) newLoop(drivers map[string]engine.Driver) *reconcile.Loop {
 		Store: a.store, Runner: a.runner, Drivers: drivers, Traffic: a.gateway, Demand: a.gateway.Demand, Publish: a.routing.Refresh, Reservations: reservations{a},
 		Verify: imports.Files{}.Verify, Alive: keeper.Alive, Used: func(i engine.Instance) (time.Duration, bool) { return keeper.Used(i.PID, i.StartTime) }, Drain: a.opt.Config.Limits.Call,
 		Prober: reconcile.Prober{Client: a.prober}, Probes: a.meter,
-		Now: time.Now, NewID: newID, NewNonce: func() string { return newID("run_") },
+		Now: a.opt.Now, NewID: newID, NewNonce: func() string { return newID("run_") },
 		Logger: a.opt.Logger, Backoff: a.opt.Backoff, StartTimeout: a.opt.Config.Engines.StartTimeout,
 		ParallelStarts: a.opt.Config.Engines.ParallelStarts,
 	})
 }
 
 func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) berth.KeyHash, seal func(model, key string) []byte) services {
-	writer := berth.Writer{Store: a.store, Now: time.Now, NewID: newID, Publish: a.routing.Publish}
+	writer := berth.Writer{Store: a.store, Now: a.opt.Now, NewID: newID, Publish: a.routing.Publish}
 	traits := map[string]berth.EngineTraits{}
 	for name, d := range drivers {
 		traits[name] = d.Traits()
@@ -268,11 +277,11 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 		usage:       &berth.Usage{Store: a.store},
 		inventory:   &berth.Inventory{Store: a.store},
 		prices:      &berth.Prices{Writer: writer},
-		books:       &berth.Books{Writer: writer, Rate: a.desk.Rate},
-		statements:  &berth.Statements{Store: a.store, Now: time.Now, Settle: a.desk.Rate, Rerate: a.desk.Rerate, Parts: a.desk.Parts},
+		books:       &berth.Books{Writer: writer, Rate: a.desk.Rate, Recheck: a.recheckArrears},
+		statements:  &berth.Statements{Store: a.store, Now: a.opt.Now, Settle: a.desk.Rate, Rerate: a.desk.Rerate, Parts: a.desk.Parts},
 		backups:     &berth.Backups{Writer: writer, Take: a.takeBackup},
 		push:        &berth.Push{Store: a.store, State: a.pushState},
-		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID},
+		workspaces:  &berth.Workspaces{Writer: writer, NewWorkspaceID: newWorkspaceID, NewAccountID: newAccountID, Recheck: a.recheckArrears},
 	}
 	s.uploads = a.newUploads(writer)
 	s.reconciliations = &berth.Reconciliations{Store: a.store}

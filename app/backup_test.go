@@ -315,7 +315,7 @@ func TestTheTimeBetweenBackupAndRestoreIsNotCharged(t *testing.T) {
 	must(t, err)
 	s, err = store.Open(t.Context(), store.Config{Path: filepath.Join(dir, databaseFile)})
 	must(t, err)
-	a := &App{store: s}
+	a := &App{store: s, opt: Options{Now: time.Now}}
 	a.services.deployments = &berth.Deployments{Writer: berth.Writer{Store: s, Now: time.Now, NewID: newID, Publish: func(context.Context, int64) error { return nil }}}
 	must(t, a.endCrashedRuns(t.Context()))
 	var runs []berth.Run

@@ -17,7 +17,7 @@ func (a *App) beat(ctx context.Context) {
 	tick := time.NewTicker(beatPause)
 	defer tick.Stop()
 	for {
-		err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Runs().Beat(ctx, localNode, time.Now()) })
+		err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Runs().Beat(ctx, localNode, a.opt.Now()) })
 		if err != nil && ctx.Err() == nil {
 			a.opt.Logger.Warn("no sign of life was written; after a crash charges would end at the last one", "error", err)
 		}
@@ -40,7 +40,7 @@ func (a *App) endCrashedRuns(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the last sign of life: %w", err)
 	}
-	if now := time.Now(); last.After(now) { // the clock was set back
+	if now := a.opt.Now(); last.After(now) { // the clock was set back
 		last = now
 	}
 	return a.services.deployments.EndRuns(ctx, last)
@@ -49,30 +49,48 @@ func (a *App) endCrashedRuns(ctx context.Context) error {
 // endRuns ends the runs of the engines that a stop is about to end. What fails is left to
 // the next start.
 func (a *App) endRuns(ctx context.Context) error {
-	if err := a.services.deployments.EndRuns(ctx, time.Now()); err != nil {
+	if err := a.services.deployments.EndRuns(ctx, a.opt.Now()); err != nil {
 		return fmt.Errorf("end what is charged: %w", err)
 	}
 	return nil
 }
 
-// accountPause is the time between two looks at who is overdue.
-const accountPause = 2 * time.Second
+// lookAtAccounts has them looked at by watchAccounts: charges are up to date.
+func (a *App) lookAtAccounts(context.Context) {
+	select {
+	case a.rated <- struct{}{}:
+	default: // they will be
+	}
+}
 
-// watchAccounts takes down what runs of those who are overdue for too long, buys it again when
-// they have paid, and looks at budgets, until ctx ends.
+// watchAccounts looks, whenever charges were brought up to date, who is overdue, takes down
+// what runs of those who are for too long, buys it again when they have paid, and looks at
+// budgets, until ctx ends.
 func (a *App) watchAccounts(ctx context.Context) {
-	tick := time.NewTicker(accountPause)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-a.rated:
 			if err := a.services.deployments.CheckArrears(ctx); err != nil && ctx.Err() == nil {
 				a.opt.Logger.Error("arrears were not all seen to; this is tried again", "error", err)
 			}
 			a.checkBudgets(ctx)
 		}
+	}
+}
+
+// recheckTimeout bounds what a payment waits for that lets deployments be bought again; what
+// is left is done behind the next charges.
+const recheckTimeout = 10 * time.Second
+
+// recheckArrears does what the funds or terms of an account, which were changed right now, ask
+// for. That they were changed stands, whoever asked for it and whatever comes of this.
+func (a *App) recheckArrears(ctx context.Context, accountID string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recheckTimeout)
+	defer cancel()
+	if err := a.services.deployments.RecheckArrears(ctx, accountID); err != nil {
+		a.opt.Logger.Error("the arrears of an account were not seen to; this is tried again", "account", accountID, "error", err)
 	}
 }
 

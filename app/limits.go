@@ -20,6 +20,7 @@ type limiter struct {
 // lastMinute is what calls booked before the start of this server, by deployment; it goes
 // to the turnstiles with their first call.
 type lastMinute struct {
+	now      func() time.Time
 	mu       sync.Mutex
 	bookings map[string][]berth.Booking
 	over     time.Time // when none of them counts any more
@@ -28,10 +29,11 @@ type lastMinute struct {
 func (m *lastMinute) newLimiter(deploymentID string) gateway.Limiter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if time.Now().After(m.over) {
+	now := m.now()
+	if now.After(m.over) {
 		m.bookings = nil
 	}
-	return &limiter{turnstile: limit.New(limit.Amounts{}), begun: time.Now(), last: m.bookings[deploymentID]}
+	return &limiter{turnstile: limit.New(limit.Amounts{}), begun: now, last: m.bookings[deploymentID]}
 }
 
 // bookLast brings the last minute back. It comes before the limits, so that everything

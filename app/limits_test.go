@@ -36,7 +36,7 @@ func TestALimitRecoversWithinAMinute(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				l := (&lastMinute{}).newLimiter("dep_1")
+				l := (&lastMinute{now: time.Now}).newLimiter("dep_1")
 				try := func() *gateway.Refusal {
 					var s gateway.Standing
 					r, refusal := l.Reserve(time.Now(), c.limits, c.ask, &s)
@@ -81,7 +81,7 @@ func TestTheWaitOfARefusedCallIsTrue(t *testing.T) {
 		}
 		var history []done // of calls that passed: when, and what they used
 		replay := func() func(time.Time) *gateway.Refusal {
-			l := (&lastMinute{}).newLimiter("dep_1")
+			l := (&lastMinute{now: time.Now}).newLimiter("dep_1")
 			l.(*limiter).begun = begun
 			ask := func(at time.Time, used int64) *gateway.Refusal {
 				var s gateway.Standing

@@ -172,7 +172,7 @@ func (a *App) audit(ctx context.Context) {
 }
 
 func (a *App) auditOnce(ctx context.Context) error {
-	now := time.Now()
+	now := a.opt.Now()
 	lost, err := a.services.reconciliations.Audit(ctx, now.Add(-auditHours), now.Add(time.Hour))
 	for i := range lost {
 		r := &lost[i]

@@ -85,7 +85,7 @@ func gather(t *testing.T, script fakeengine.Script, soldPPM int64, loras ...stri
 	c.Gateway = gateway.New(gateway.Options{
 		Hash: hash, Meter: noMeter{}, Now: time.Now, NewID: newID,
 		Engine: func(name string) gateway.Dialect { return drivers[name] },
-		Limits: new(lastMinute).newLimiter,
+		Limits: (&lastMinute{now: time.Now}).newLimiter,
 		Pools:  func() gateway.Scheduler { return sched.NewPool(sched.Bounds{}) },
 		Logger: slog.New(slog.DiscardHandler),
 	})

@@ -65,7 +65,7 @@ func (a *App) preparePush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.Version, o.Store, o.Logger = a.opt.Version, a.store, a.opt.Logger
+	o.Version, o.Store, o.Logger, o.Now = a.opt.Version, a.store, a.opt.Logger, a.opt.Now
 	a.pusher = push.New(o)
 	return a.pusher.Begin(ctx)
 }

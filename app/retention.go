@@ -18,7 +18,7 @@ const (
 func (a *App) retain(ctx context.Context) {
 	k := a.opt.Config.Retention
 	policy := berth.Retention{
-		Store: a.store, Now: time.Now, Keep: berth.Keep{Records: k.Records, Audit: k.Audit, Tombstones: k.Tombstones}, Rest: rest,
+		Store: a.store, Now: a.opt.Now, Keep: berth.Keep{Records: k.Records, Audit: k.Audit, Tombstones: k.Tombstones}, Rest: rest,
 	}
 	tick := time.NewTicker(retainPause)
 	defer tick.Stop()

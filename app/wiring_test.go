@@ -71,7 +71,7 @@ func TestTheLimiterSpeaksTheGatewaysWords(t *testing.T) {
 		"output, no longer": {ptu(1000, 59, 1000), gateway.Refusal{Dimension: "output tokens", Limit: 59, Used: 30, Asked: 30}},
 		"what fits":         {ptu(200, 60, 40), gateway.Refusal{}},
 	} {
-		l := new(lastMinute).newLimiter("dep")
+		l := (&lastMinute{now: time.Now}).newLimiter("dep")
 		if _, refusal := l.Reserve(now, c.limits, call, new(gateway.Standing)); refusal != nil {
 			t.Errorf("%s: the first call: %+v", name, refusal)
 			continue
@@ -102,7 +102,7 @@ func TestTheLimiterSpeaksTheGatewaysWords(t *testing.T) {
 func TestTheLimiterFollowsSettlementsAndChanges(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)
-	l := new(lastMinute).newLimiter("dep")
+	l := (&lastMinute{now: time.Now}).newLimiter("dep")
 	limits := berth.Limits{Tokens: 100}
 	if _, refusal := l.Reserve(now, limits, gateway.Tokens{Requests: 1, Output: 101}, new(gateway.Standing)); refusal == nil || refusal.RetryAfter != 0 {
 		t.Errorf("a call that never fits: %+v", refusal)

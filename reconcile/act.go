@@ -188,7 +188,7 @@ func (l *Loop) superfluous(ctx context.Context, tx berth.Tx, r berth.Replica) ([
 		return berth.Superfluous(want, have), err
 	}
 	d, err := tx.Deployments().Get(ctx, r.DeploymentID)
-	if err != nil || !d.Status.Callable() && !d.Status.ComingUp() {
+	if err != nil || !d.Status.Callable() && !d.Status.ComingUp() || d.Waits() {
 		return []berth.Replica{r}, err
 	}
 	have, err := tx.Replicas().OfDeployment(ctx, d.ID)

@@ -553,7 +553,7 @@ func (l *ledger) misheld() string {
 		d := &l.deployments[i]
 		side := berth.DepositSide(d.ID)
 		held, runs := l.balances[side], d.Status.Callable() || d.Status.ComingUp()
-		paid := d.Plan == berth.PlanLoRA || d.Reserved || d.Status == berth.StatusArrearsRecover && d.Reason != ""
+		paid := d.Plan == berth.PlanLoRA || d.Reserved || d.Waits()
 		if runs && held == 0 && !paid || !runs && held != 0 || held < 0 {
 			return fmt.Sprintf("%s is %s and has a deposit of %d", d.ID, d.Status, held)
 		}
@@ -637,7 +637,7 @@ func (l ledger) restless(d berth.Deployment) string {
 	member := slices.ContainsFunc(l.members, func(m berth.Member) bool { return m.DeploymentID == d.ID })
 	serves, own := d.Status.Callable(), l.of(d.ID)
 	switch {
-	case d.Status == berth.StatusArrearsRecover && d.Reason != "":
+	case d.Waits():
 		return "" // it waits for room or money
 	case !d.Status.Settled():
 		return "not settled"

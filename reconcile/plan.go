@@ -174,7 +174,7 @@ func (p *planner) wantsOwned(r *berth.Replica) bool {
 	switch {
 	case ok && d.Status == berth.StatusFailed:
 		return r.State == berth.ReplicaFailed
-	case !ok || !d.Status.Callable() && !d.Status.ComingUp():
+	case !ok || !d.Status.Callable() && !d.Status.ComingUp() || d.Waits():
 		return false
 	case r.State == berth.ReplicaFailed:
 		return lacks(berth.Missing(d.Lanes(nil), p.owned[d.ID]), r.Lane)

@@ -146,7 +146,7 @@ func (p *planner) deployment(d *berth.Deployment) {
 		p.ending(d, berth.CauseGone, "Deleted; the name is free again.")
 	case d.Status == berth.StatusOfflining:
 		p.ending(d, berth.CauseStopped, "Stopped; the hardware is free.")
-	case d.Status == berth.StatusArrearsDown:
+	case d.Status == berth.StatusArrearsDown || d.Waits():
 		p.callsOver(d)
 	case d.Status.ComingUp():
 		p.comingUp(d, p.strengthOf(d))
@@ -189,9 +189,6 @@ func serves(s strength) string {
 func (p *planner) gaveUp(d *berth.Deployment, s strength) bool {
 	if !s.dead {
 		return false
-	}
-	if d.Status == berth.StatusArrearsRecover && !s.failed {
-		return true // it could not be bought again yet
 	}
 	if d.PoolID == "" || s.failed { // else the pool grows
 		p.do(SetDeployment{ID: d.ID, From: d.Status, Cause: berth.CauseGaveUp, Reason: "The engine could not come up: " + s.reason})
