@@ -34,14 +34,10 @@ const (
 // noPepper is what a backup without secrets says of itself.
 const noPepper = "pepper.key is not in this backup. Without it no API key can be checked and no endpoint's key opened: keep a copy of it elsewhere, it never changes."
 
-// noDatabase is what a backup of a server on Postgres says of itself.
-const noDatabase = "The database is not in this backup: it is in Postgres. Take a pg_dump of it right before each backup and keep the two together; both are restored."
-
 // backupJob says what a backup is taken of.
 type backupJob struct {
-	// postgres: the database is elsewhere, and its dump was taken before.
-	postgres        bool
 	data            string // directory
+	store           string // URL of the database, "": it is a file of the directory
 	version         string
 	models, secrets bool
 	// spare is left free on the disk of the staging folder, in bytes.
@@ -76,17 +72,10 @@ func (s *stagedBackup) Close() error { return os.RemoveAll(s.dir) }
 // began the journal's segments are copied, so that whatever was closed before is in one of
 // them, and behind the place up to which that database has folded it.
 func (j backupJob) stage(ctx context.Context, parent string) (_ *stagedBackup, err error) {
-	database := filepath.Join(j.data, databaseFile)
-	_, err = os.Stat(database)
-	if _, locked := os.Stat(filepath.Join(j.data, lockFile)); j.postgres {
-		err = locked // every server leaves one
-	} else if err != nil && locked == nil {
-		return nil, fmt.Errorf("%s has no database; if that is in Postgres, say so with --config FILE or BERTH_STORE", j.data)
+	if err := j.check(); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s is no data directory (%w); name the one of your server with --data", j.data, err)
-	}
-	if err := j.room(database, parent); err != nil {
+	if err := j.room(ctx, parent); err != nil {
 		return nil, err
 	}
 	s := &stagedBackup{}
@@ -98,11 +87,8 @@ func (j backupJob) stage(ctx context.Context, parent string) (_ *stagedBackup, e
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	s.manifest = backup.Manifest{Head: backup.Head{Berth: j.version, Database: backup.SQLite, Secrets: j.secrets}, Data: j.data}
-	if j.postgres {
-		return s, j.stageJournal(s)
-	}
-	if err := j.pin(ctx, database, s); err != nil {
+	s.manifest = backup.Manifest{Head: backup.Head{Berth: j.version, Secrets: j.secrets}, Data: j.data}
+	if err := j.pin(ctx, s); err != nil {
 		return nil, err
 	}
 	contents, err := store.Inspect(ctx, filepath.Join(s.dir, databaseFile))
@@ -117,33 +103,35 @@ func (j backupJob) stage(ctx context.Context, parent string) (_ *stagedBackup, e
 	return s, nil
 }
 
-// stageJournal makes ready what a server on Postgres keeps in its data directory. What was
-// folded before the dump was taken is in the dump, which knows how far that is; so the dump
-// must be older than the journal, or calls that ended in between came twice.
-func (j backupJob) stageJournal(s *stagedBackup) (err error) {
-	s.manifest.Database, s.manifest.Schema = backup.Postgres, store.Schema()
-	s.manifest.Tables, s.manifest.Models = []backup.Table{}, []backup.Model{}
-	s.manifest.TakenAt = time.Now().UTC()
-	held, err := journal.Hold(filepath.Join(j.data, journalDir), localNode)
+// database is what is read.
+func (j backupJob) database() store.Config {
+	if j.store != "" {
+		return store.Config{URL: j.store}
+	}
+	return store.Config{Path: filepath.Join(j.data, databaseFile)}
+}
+
+// check refuses what is no data directory.
+func (j backupJob) check() error {
+	_, err := os.Stat(filepath.Join(j.data, databaseFile))
+	_, locked := os.Stat(filepath.Join(j.data, lockFile)) // every server leaves one
+	switch {
+	case j.store != "":
+		err = locked
+	case err != nil && locked == nil:
+		return fmt.Errorf("%s has no database; if that is in Postgres, say so with --config FILE or BERTH_STORE", j.data)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s is no data directory (%w); name the one of your server with --data", j.data, err)
 	}
-	defer func() { err = errors.Join(err, held.Close()) }()
-	if err := j.copyJournal(held, s); err != nil {
-		return err
-	}
-	j.addSecrets(s)
-	s.manifest.Note = strings.TrimSpace(noDatabase + " " + s.manifest.Note)
 	return nil
 }
 
 // room refuses a backup for which its disk has no room.
-func (j backupJob) room(database, parent string) error {
-	var need int64
-	for _, suffix := range []string{"", "-wal"} {
-		if info, err := os.Stat(database + suffix); err == nil {
-			need += info.Size()
-		}
+func (j backupJob) room(ctx context.Context, parent string) error {
+	need, err := store.Size(ctx, j.database())
+	if err != nil {
+		return err
 	}
 	segments, _ := filepath.Glob(filepath.Join(j.data, journalDir, "*"))
 	for _, path := range segments {
@@ -160,9 +148,9 @@ func (j backupJob) room(database, parent string) error {
 }
 
 // pin copies database and journal as of one moment.
-func (j backupJob) pin(ctx context.Context, database string, s *stagedBackup) error {
+func (j backupJob) pin(ctx context.Context, s *stagedBackup) error {
 	for attempt := 1; ; attempt++ {
-		err := j.pinOnce(ctx, database, s)
+		err := j.pinOnce(ctx, s)
 		if !errors.Is(err, journal.ErrOvertaken) || attempt == overtakenMost {
 			return err
 		}
@@ -173,7 +161,7 @@ func (j backupJob) pin(ctx context.Context, database string, s *stagedBackup) er
 	}
 }
 
-func (j backupJob) pinOnce(ctx context.Context, database string, s *stagedBackup) (err error) {
+func (j backupJob) pinOnce(ctx context.Context, s *stagedBackup) (err error) {
 	held, err := journal.Hold(filepath.Join(j.data, journalDir), localNode)
 	if err != nil {
 		return err
@@ -181,7 +169,7 @@ func (j backupJob) pinOnce(ctx context.Context, database string, s *stagedBackup
 	defer func() { err = errors.Join(err, held.Close()) }()
 	copied := filepath.Join(s.dir, databaseFile)
 	s.files = append(s.files, backup.Source{Name: databaseFile, Path: copied})
-	return store.Snapshot(ctx, database, copied, func() error {
+	return store.Snapshot(ctx, j.database(), copied, func() error {
 		s.manifest.TakenAt = time.Now().UTC()
 		if err := held.Again(); err != nil {
 			return err
@@ -285,10 +273,11 @@ func (j backupJob) addSecrets(s *stagedBackup) {
 
 // takeBackup makes a backup of this server ready for a client.
 func (a *App) takeBackup(ctx context.Context, o berth.BackupOptions) (berth.Backup, error) {
+	j := backupJob{data: a.dir.path, version: a.opt.Version, models: o.Models, spare: spareBytes}
 	if a.opt.Config.Store != "sqlite" {
-		return nil, berth.Errorf(berth.CodeUnsupported, "This server keeps its data in Postgres; back that database up with its own tools, and the data directory beside it.")
+		j.store = a.opt.Config.Store
 	}
-	s, err := backupJob{postgres: a.opt.Config.Store != "sqlite", data: a.dir.path, version: a.opt.Version, models: o.Models, spare: spareBytes}.stage(ctx, a.dir.path)
+	s, err := j.stage(ctx, a.dir.path)
 	if err != nil {
 		return nil, err
 	}

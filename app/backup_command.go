@@ -55,13 +55,13 @@ are left out unless --with-secrets says so: without the pepper no API key works,
 copy of it elsewhere. With --url the backup is fetched from that server, which needs an
 owner's key and never sends secrets.
 
-A database in Postgres (store: in --config) is backed up with pg_dump, right before this,
-which then takes the journal and what else there is.`,
+A database in Postgres (store: in --config, or BERTH_STORE) is read in one transaction that
+sees one moment, and is in the file as one of SQLite would be: both are restored to either.`,
 		Example: `  berth backup create /backup
   berth backup create --data /var/lib/berth --with-models /backup/berth.tar.zst
   berth backup create --with-secrets /safe/berth.tar.zst
-  berth backup create --url https://berth.example.com /backup
-  pg_dump -Fc berth > /backup/berth.dump && berth backup create --config berth.yaml /backup`,
+  berth backup create --config /etc/berth.yaml /backup
+  berth backup create --url https://berth.example.com /backup`,
 		Args: cobra.ExactArgs(1),
 		RunE: interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
 			file, err := backupFile(args[0], time.Now())
@@ -78,7 +78,9 @@ which then takes the journal and what else there is.`,
 			if err != nil {
 				return err
 			}
-			j.postgres = cfg.Store != "sqlite"
+			if cfg.Store != "sqlite" {
+				j.store = cfg.Store
+			}
 			data := cmd.Flag("data").Value.String()
 			if configured != "" && !cmd.Flag("data").Changed {
 				data = cfg.Data
@@ -168,9 +170,6 @@ func tellBackup(w io.Writer, file string, m backup.Manifest, missing []string) e
 
 // rowsOf names what people look for first.
 func rowsOf(m backup.Manifest) string {
-	if m.Database == backup.Postgres {
-		return "the journal"
-	}
 	var list []string
 	for _, name := range []string{"workspaces", "keys", "models", "deployments", "usage", "postings"} {
 		at := slices.IndexFunc(m.Tables, func(t backup.Table) bool { return t.Name == name })
@@ -201,22 +200,32 @@ func backupVerifyCommand() *cobra.Command {
 }
 
 func backupRestoreCommand() *cobra.Command {
-	return &cobra.Command{
+	var address string
+	cmd := &cobra.Command{
 		Use:   "restore FILE --data NEWDIR",
-		Short: "Unpack a backup into a new data directory",
+		Short: "Unpack a backup into a new data directory, and an empty Postgres if named",
 		Long: `Unpacks a backup into a data directory that does not exist or is empty, compares every
-byte and every row with the manifest, and says which model files are missing. A backup
-of a newer Berth is refused; one of an older is brought up to date. When it fails nothing
-is left. Then start berth serve on the directory: deployments that were RUNNING come up.`,
+byte and every row with the manifest, and says which model files are missing. With --store
+the database goes to an empty Postgres (15 or newer) instead of a file of the directory, in
+one transaction, and is read back and compared, too; it does not matter which of the two the
+backup was taken of. Without a password in the URL, PGPASSWORD or ~/.pgpass is used.
+
+A backup of a newer Berth is refused; one of an older is brought up to date. When it fails
+nothing is left, in the directory or in Postgres. Then start berth serve on the directory:
+deployments that were RUNNING come up.`,
 		Example: `  berth backup restore /backup/berth-20261123T030000Z.tar.zst --data /var/lib/berth-restored
-  cp /safe/pepper.key /var/lib/berth-restored/ && berth serve --data /var/lib/berth-restored`,
+  cp /safe/pepper.key /var/lib/berth-restored/ && berth serve --data /var/lib/berth-restored
+  berth backup restore FILE --data /var/lib/berth-restored --store postgres://berth@db.example.com/berth_restored`,
 		Args: cobra.ExactArgs(1),
 		RunE: interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
 			data := cmd.Flag("data")
 			if !data.Changed {
 				return errors.New("say where to restore with --data NEWDIR")
 			}
-			r, err := restoreBackup(ctx, args[0], data.Value.String())
+			if address != "" && !isPostgres(address) {
+				return errors.New("--store must be the URL of an empty database, such as postgres://user:password@host/database; leave it out for a file in the data directory")
+			}
+			r, err := restoreBackup(ctx, args[0], data.Value.String(), address)
 			if err != nil {
 				return err
 			}
@@ -224,6 +233,8 @@ is left. Then start berth serve on the directory: deployments that were RUNNING 
 			return nil
 		}),
 	}
+	cmd.Flags().StringVar(&address, "store", "", "empty Postgres database for the data, as postgres://user:password@host/database")
+	return cmd
 }
 
 func (r *restored) tell(w io.Writer) {
@@ -241,8 +252,8 @@ func (r *restored) tell(w io.Writer) {
 	if !m.Secrets {
 		fmt.Fprintf(w, "pepper.key is missing: copy it to %s before the start; without it no API key works.\n", filepath.Join(r.dir, pepperFile))
 	}
-	if m.Database == backup.Postgres {
-		fmt.Fprintln(w, "the database is not in it: restore the pg_dump that was taken right before into an empty database (pg_restore), and name that one with store: in the configuration.")
+	if r.postgres {
+		fmt.Fprintln(w, "the database is in Postgres: name it with the key store of the configuration, or BERTH_STORE.")
 	}
 	fmt.Fprintf(w, "then: berth serve --data %s\n", r.dir)
 }

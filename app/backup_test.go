@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/backup"
 	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/pgtest"
 )
 
 // kept is a data directory with a model inside of it and one outside, an engine that
@@ -88,7 +92,7 @@ func TestABackupWithModelsIsWholeWithoutTheOldDirectory(t *testing.T) {
 	file := k.backup(t, true, true)
 	must(t, os.RemoveAll(filepath.Dir(k.data)))
 	dir := filepath.Join(t.TempDir(), "new")
-	r, err := restoreBackup(t.Context(), file, dir)
+	r, err := restoreBackup(t.Context(), file, dir, "")
 	must(t, err)
 	models, replica, uploads := paths(t, dir)
 	for name, want := range map[string]string{"in": "inside", "out": "outside"} {
@@ -121,7 +125,7 @@ func TestMissingModelsAreListedWithTheirPlaces(t *testing.T) {
 	file := k.backup(t, false, false)
 	must(t, os.RemoveAll(filepath.Dir(k.data)))
 	dir := t.TempDir() // there, and empty
-	r, err := restoreBackup(t.Context(), file, dir)
+	r, err := restoreBackup(t.Context(), file, dir, "")
 	must(t, err)
 	var said bytes.Buffer
 	r.tell(&said)
@@ -137,7 +141,7 @@ func TestMissingModelsAreListedWithTheirPlaces(t *testing.T) {
 }
 
 // forged packs what a backup has with another manifest.
-func forged(t *testing.T, file string, change func(*backup.Manifest)) string {
+func forged(t *testing.T, file string, change func(*backup.Manifest), more ...string) string {
 	t.Helper()
 	f, err := os.Open(file)
 	must(t, err)
@@ -148,6 +152,9 @@ func forged(t *testing.T, file string, change func(*backup.Manifest)) string {
 	var files []backup.Source
 	for _, one := range m.Files {
 		files = append(files, backup.Source{Name: one.Name, Path: filepath.Join(dir, one.Name)})
+	}
+	for _, name := range more {
+		files = append(files, backup.Source{Name: name, Path: filepath.Join(dir, databaseFile)})
 	}
 	change(&m)
 	out, err := os.Create(filepath.Join(t.TempDir(), "forged.tar.zst"))
@@ -177,14 +184,14 @@ func TestARestoreIsRefusedAndLeavesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "new")
-			if _, err := restoreBackup(t.Context(), test.file, dir); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := restoreBackup(t.Context(), test.file, dir, ""); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v", err)
 			}
 			if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the directory is there: %v", err)
 			}
 			must(t, os.Mkdir(dir, 0o700))
-			_, _ = restoreBackup(t.Context(), test.file, dir)
+			_, _ = restoreBackup(t.Context(), test.file, dir, "")
 			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 				t.Errorf("left: %v, %v", left, err)
 			}
@@ -259,38 +266,128 @@ func TestAFileIsNeverReplacedByABackup(t *testing.T) {
 	}
 }
 
-// A database in Postgres is not copied; what belongs to it is, and says so.
-func TestABackupBesidePostgresIsTheJournal(t *testing.T) {
+// inPostgres moves the database of a directory to Postgres.
+func (k kept) inPostgres(t *testing.T) (url string) {
+	t.Helper()
+	url = pgtest.Empty(t)
+	must(t, os.WriteFile(filepath.Join(k.data, lockFile), nil, 0o600)) // every server leaves one
+	file := filepath.Join(k.data, databaseFile)
+	must(t, copyStore(t.Context(), "sqlite:"+file, url, io.Discard, slog.New(slog.DiscardHandler)))
+	must(t, os.Remove(file+copiedSuffix))
+	return url
+}
+
+// held returns what a backup says its tables hold, without the times of migrations.
+func held(m backup.Manifest) []backup.Table {
+	return slices.DeleteFunc(slices.Clone(m.Tables), func(t backup.Table) bool { return t.Name == "schema_version" })
+}
+
+// Whatever database it is taken of and restored to, what is in a backup is the same.
+func TestABackupIsTheSameOfEitherDatabase(t *testing.T) {
 	t.Parallel()
 	k := newKept(t)
 	must(t, os.MkdirAll(filepath.Join(k.data, journalDir), 0o700))
-	segment := filepath.Join(k.data, journalDir, localNode+"-00000007")
-	must(t, os.WriteFile(segment, []byte("marks"), 0o600))
-	must(t, os.Remove(filepath.Join(k.data, databaseFile)))
+	must(t, os.WriteFile(filepath.Join(k.data, journalDir, localNode+"-00000007"), []byte("marks"), 0o600))
+	ofFile, err := verifyBackup(t.Context(), k.backup(t, false, false))
+	must(t, err)
+	url := k.inPostgres(t)
 	file := filepath.Join(t.TempDir(), "b.tar.zst")
-	if _, err := createBackup(t.Context(), backupJob{data: k.data, postgres: true}, file); err == nil {
-		t.Error("a directory that no server had is taken for one")
-	}
-	must(t, os.WriteFile(filepath.Join(k.data, lockFile), nil, 0o600))
 	if _, err := createBackup(t.Context(), backupJob{data: k.data}, file); err == nil || !strings.Contains(err.Error(), "Postgres") {
 		t.Errorf("without its configuration: %v", err)
 	}
-	s, err := createBackup(t.Context(), backupJob{data: k.data, postgres: true, secrets: true}, file)
-	must(t, err)
-	if !strings.Contains(s.manifest.Note, "pg_dump") {
-		t.Errorf("it says %q", s.manifest.Note)
+	if _, err := createBackup(t.Context(), backupJob{data: t.TempDir(), store: url}, file); err == nil {
+		t.Error("a directory that no server had is taken for one")
 	}
-	dir := filepath.Join(t.TempDir(), "new")
-	r, err := restoreBackup(t.Context(), file, dir)
+	s, err := createBackup(t.Context(), backupJob{data: k.data, store: url, models: true, secrets: true}, file)
+	must(t, err)
+	if !slices.Equal(held(s.manifest), held(ofFile)) || s.manifest.Schema != ofFile.Schema || len(s.manifest.Models) != len(ofFile.Models) {
+		t.Errorf("of Postgres it is %+v, of the file %+v", s.manifest, ofFile)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(file)); len(left) != 1 {
+		t.Errorf("beside the backup: %v", left)
+	}
+
+	restored, into := pgtest.Empty(t), filepath.Join(t.TempDir(), "postgres")
+	r, err := restoreBackup(t.Context(), file, into, restored)
 	must(t, err)
 	var said bytes.Buffer
 	r.tell(&said)
-	content, err := os.ReadFile(filepath.Join(dir, journalDir, localNode+"-00000007"))
-	if err != nil || string(content) != "marks" || !strings.Contains(said.String(), "pg_restore") {
-		t.Errorf("%q, %v; it says %s", content, err, &said)
+	if !strings.Contains(said.String(), "the database is in Postgres") {
+		t.Errorf("it says %s", &said)
 	}
-	if _, err := os.Stat(filepath.Join(dir, pepperFile)); err != nil {
-		t.Error(err)
+	if _, err := os.Stat(filepath.Join(into, databaseFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it left a file, too: %v", err)
+	}
+	back := filepath.Join(t.TempDir(), "postgres-and-back")
+	must(t, os.MkdirAll(back, 0o700))
+	must(t, copyStore(t.Context(), restored, "sqlite:"+back, io.Discard, nil))
+	plain := filepath.Join(t.TempDir(), "file")
+	_, err = restoreBackup(t.Context(), file, plain, "")
+	must(t, err)
+	for _, test := range []struct{ dir, database string }{{into, back}, {plain, plain}} {
+		models, replica, uploads := paths(t, test.database)
+		content, err := os.ReadFile(models["out"])
+		if _, ok := belowDir(test.dir, models["out"]); err != nil || string(content) != "outside" || !ok || uploads > 0 || replica.PID != 0 {
+			t.Errorf("the models are %v (%q, %v), the replica %+v, %d uploads", models, content, err, replica, uploads)
+		}
+		content, err = os.ReadFile(filepath.Join(test.dir, journalDir, localNode+"-00000007"))
+		if err != nil || string(content) != "marks" {
+			t.Errorf("the journal is %q, %v", content, err)
+		}
+		if _, err := os.Stat(filepath.Join(test.dir, pepperFile)); err != nil {
+			t.Error(err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(test.dir, ".*")); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	}
+}
+
+func TestARestoreToPostgresIsRefusedAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	k := newKept(t)
+	file := k.backup(t, false, false)
+	full := k.inPostgres(t)
+	empty := pgtest.Empty(t)
+	for name, test := range map[string]struct{ file, url, want string }{
+		"a database with data": {file, full, "not empty"},
+		"no database":          {file, "postgres://berth@127.0.0.1:1/none", "put the data into the database"},
+		"another row":          {forged(t, file, func(m *backup.Manifest) { m.Tables[0].Checksum = "00" }), empty, "tables"},
+		// Its file cannot be put where the disk has a folder of that name.
+		"a file that has no place": {forged(t, file, func(m *backup.Manifest) {}, lostAndFound), empty, "put the data into the database"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			must(t, os.MkdirAll(filepath.Join(dir, lostAndFound, "x"), 0o700))
+			if _, err := restoreBackup(t.Context(), test.file, dir, test.url); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v", err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		// Both are as they were.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := store.Snapshot(ctx, store.Config{URL: empty}, filepath.Join(k.data, "copy"), func() error { return nil }); berth.CodeOf(err) != berth.CodeNotFound {
+			t.Errorf("the empty database has something: %v", err)
+		}
+		if err := store.Snapshot(ctx, store.Config{URL: full}, filepath.Join(k.data, "copy"), func() error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A server does not take a directory whose restore was killed.
+func TestADirectoryThatIsBeingRestoredIsNotServed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, restoringDir), 0o700))
+	if _, err := openDataDir(dir); err == nil || !strings.Contains(err.Error(), "did not come to its end") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -311,7 +408,7 @@ func TestTheTimeBetweenBackupAndRestoreIsNotCharged(t *testing.T) {
 	}), s.Close()))
 	file := k.backup(t, false, false)
 	dir := filepath.Join(t.TempDir(), "new")
-	_, err = restoreBackup(t.Context(), file, dir)
+	_, err = restoreBackup(t.Context(), file, dir, "")
 	must(t, err)
 	s, err = store.Open(t.Context(), store.Config{Path: filepath.Join(dir, databaseFile)})
 	must(t, err)

@@ -53,7 +53,22 @@ func TestTheDataMovesToPostgres(t *testing.T) {
 		if status, body := get(t, a.URL()+"/berth/v1/nodes", key); status != 200 || !strings.Contains(body, "local") {
 			t.Errorf("got %d: %s", status, body)
 		}
-		_, err := a.takeBackup(t.Context(), berth.BackupOptions{})
-		refused(err, "This server keeps its data in Postgres")
+		b, err := a.takeBackup(t.Context(), berth.BackupOptions{})
+		must(t, err)
+		must(t, b.Close())
+		refused(move(url, "sqlite:"+file), "is in use by the berth with pid")
+	})
+
+	// And back.
+	refused(move(url, file), "--to must be sqlite: and the name of the file to make")
+	must(t, move(url, "sqlite:"+dir))
+	if !strings.Contains(out.String(), "Take the key store out of the configuration") {
+		t.Errorf("it says %s", out.String())
+	}
+	refused(move(url, "sqlite:"+file), "is there already")
+	serveOnce(t, options(t, dir, "", nil), func(a *App) {
+		if status, body := get(t, a.URL()+"/berth/v1/nodes", key); status != 200 || !strings.Contains(body, "local") {
+			t.Errorf("got %d: %s", status, body)
+		}
 	})
 }

@@ -48,6 +48,9 @@ func openDataDir(path string) (*dataDir, error) {
 		pid, _, _ := strings.Cut(string(content), "\n")
 		return nil, fmt.Errorf("the data directory %s is in use by the berth with pid %s; stop that one, or choose another directory with --data", path, pid)
 	}
+	if d.has(restoringDir) {
+		return nil, errors.Join(d.Close(), fmt.Errorf("a restore into %s did not come to its end; remove the directory, and restore into an empty one and an empty database again", path))
+	}
 	return d, nil
 }
 

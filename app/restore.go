@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/gofrs/flock"
 
@@ -16,10 +17,15 @@ import (
 	"github.com/berthhq/berth/store"
 )
 
+// restoringDir is where a backup is unpacked to. While it is there the directory is none
+// that a server takes.
+const restoringDir = ".restoring"
+
 // restored is what came of a restore.
 type restored struct {
 	manifest backup.Manifest
 	dir      string
+	postgres bool // has the database
 	missing  []missingModel
 }
 
@@ -29,9 +35,10 @@ type missingModel struct {
 	path string
 }
 
-// restoreBackup unpacks a backup into a data directory, which must not exist or be empty.
-// When it fails the directory is as it was before.
-func restoreBackup(ctx context.Context, file, dir string) (r restored, err error) {
+// restoreBackup unpacks a backup into a data directory, which must not exist or be empty,
+// and with an address its database into a Postgres, which must be empty. When it fails both
+// are as they were before.
+func restoreBackup(ctx context.Context, file, dir, address string) (r restored, err error) {
 	if r.dir, err = filepath.Abs(dir); err != nil {
 		return r, err
 	}
@@ -39,14 +46,10 @@ func restoreBackup(ctx context.Context, file, dir string) (r restored, err error
 	if err != nil {
 		return r, err
 	}
-	aside := filepath.Join(r.dir, ".restoring") // below it, since it may be a disk of its own
+	aside := filepath.Join(r.dir, restoringDir) // below it, since it may be a disk of its own
 	defer func() {
-		if err == nil {
-			return
-		}
-		err = errors.Join(err, os.RemoveAll(aside))
-		if made {
-			err = errors.Join(err, os.Remove(r.dir))
+		if err != nil {
+			err = errors.Join(err, clearDir(r.dir, made))
 		}
 	}()
 	if err := os.Mkdir(aside, 0o700); err != nil {
@@ -56,12 +59,16 @@ func restoreBackup(ctx context.Context, file, dir string) (r restored, err error
 		return r, err
 	}
 	place := placesOf(r.manifest, r.dir)
-	if r.manifest.Database != backup.Postgres {
-		if err := settleIn(ctx, filepath.Join(aside, databaseFile), place); err != nil {
-			return r, err
-		}
+	if err := settleIn(ctx, filepath.Join(aside, databaseFile), place); err != nil {
+		return r, err
 	}
-	if err := moveUp(aside, r.dir); err != nil {
+	if address == "" {
+		err = moveUp(aside, r.dir)
+	} else {
+		r.postgres = true
+		err = moveToPostgres(ctx, aside, r.dir, address)
+	}
+	if err != nil {
 		return r, err
 	}
 	for _, m := range r.manifest.Models {
@@ -72,6 +79,37 @@ func restoreBackup(ctx context.Context, file, dir string) (r restored, err error
 	return r, nil
 }
 
+// moveToPostgres puts the database into Postgres and everything else into its place. All
+// that can go wrong with the files does so before the database is committed; who is killed
+// in between leaves a directory that no server takes.
+func moveToPostgres(ctx context.Context, aside, dir, address string) error {
+	err := store.Copy(ctx, store.Config{Path: filepath.Join(aside, databaseFile)}, store.Config{URL: address}, func(store.CopiedTable) {}, func() error {
+		return moveFiles(aside, dir)
+	})
+	if err != nil {
+		return fmt.Errorf("put the data into the database: %w", err)
+	}
+	return errors.Join(os.RemoveAll(aside), syncDir(dir))
+}
+
+// clearDir removes what a restore put into a directory that was empty, and the directory if
+// the restore made it.
+func clearDir(dir string, made bool) error {
+	if made {
+		return os.RemoveAll(dir)
+	}
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Name() != lostAndFound {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
+// lostAndFound is in a directory that is a disk of its own.
+const lostAndFound = "lost+found"
+
 // emptyDir makes the directory, or sees to it that it is empty and nobody's.
 func emptyDir(path string) (made bool, err error) {
 	entries, err := os.ReadDir(path)
@@ -81,7 +119,7 @@ func emptyDir(path string) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == "lost+found" }) // of a disk of its own
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == lostAndFound })
 	if len(entries) == 0 {
 		return false, nil
 	}
@@ -102,9 +140,6 @@ func unpackBackup(ctx context.Context, file, dir string) (backup.Manifest, error
 	m, err := backup.Unpack(ctx, f, dir, func(h backup.Head) error { return store.KnownSchema(h.Schema) })
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", file, err)
-	}
-	if m.Database == backup.Postgres {
-		return m, nil
 	}
 	contents, err := store.Inspect(ctx, filepath.Join(dir, databaseFile))
 	if err != nil {
@@ -220,21 +255,29 @@ func forgetUploads(ctx context.Context, tx berth.Tx) error {
 // moveUp puts everything into its place, the database last: without it the directory is
 // none that a server would take for its own.
 func moveUp(aside, dir string) error {
+	if err := moveFiles(aside, dir); err != nil {
+		return err
+	}
+	kept, err := filepath.Glob(filepath.Join(aside, databaseFile+".*")) // from before its schema changed
+	for _, path := range append(kept, filepath.Join(aside, databaseFile)) {
+		err = errors.Join(err, os.Rename(path, filepath.Join(dir, filepath.Base(path))))
+	}
+	return errors.Join(err, os.Remove(aside), syncDir(dir))
+}
+
+// moveFiles puts everything but the database into its place.
+func moveFiles(aside, dir string) error {
 	entries, err := os.ReadDir(aside)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == databaseFile {
+		if strings.HasPrefix(e.Name(), databaseFile) {
 			continue
 		}
 		if err := os.Rename(filepath.Join(aside, e.Name()), filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
-	err = os.Rename(filepath.Join(aside, databaseFile), filepath.Join(dir, databaseFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is in Postgres
-		return err
-	}
-	return errors.Join(os.Remove(aside), syncDir(dir), syncDir(filepath.Dir(dir)))
+	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
 }

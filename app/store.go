@@ -10,7 +10,7 @@ import (
 
 // openStore opens the configured store.
 func openStore(ctx context.Context, opt Options, dir *dataDir) (berth.Store, error) {
-	c := store.Config{Logger: opt.Logger, URL: opt.Config.Store}
+	c := store.Config{Logger: opt.Logger, URL: opt.Config.Store, Copies: dir.file(databaseFile)}
 	if opt.Config.Store == "sqlite" {
 		c = store.Config{Logger: opt.Logger, Path: dir.file(databaseFile)}
 	}

@@ -8,22 +8,13 @@ const Format = 1
 // Head says what an archive is.
 type Head struct {
 	Format int    `json:"format"`
-	Berth  string `json:"berth"` // version that wrote it
-	// Database is what keeps the data: [SQLite], which is in the archive, or [Postgres], which
-	// is not.
-	Database string `json:"database"`
-	Schema   int64  `json:"schema"` // of the database; of Postgres the newest that this Berth knows
+	Berth  string `json:"berth"`  // version that wrote it
+	Schema int64  `json:"schema"` // of the database
 	// TakenAt is the moment whose state the archive has, in UTC.
 	TakenAt time.Time `json:"taken_at"`
 	// Secrets: pepper.key and owner.key are in it, so that it opens everything.
 	Secrets bool `json:"secrets"`
 }
-
-// The databases.
-const (
-	SQLite   = "sqlite"
-	Postgres = "postgres"
-)
 
 // Manifest is the proof of an archive.
 type Manifest struct {

@@ -139,19 +139,25 @@ func (s *Store) resolve(ctx context.Context, name string, cause error) (fault, e
 	// Also for a caller that has gone: what it was told of is done or not.
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), lostFor)
 	defer cancel()
-	for n := 1; ; n++ {
-		done, err := s.dialect.done(asking, s.writer, name)
-		switch {
-		case err == nil && done:
-			return nil, nil
-		case err == nil:
-			return cause, fmt.Errorf("commit: %w", cause)
+	done, err := askAgain(asking, func() (bool, error) { return s.dialect.done(asking, s.writer, name) })
+	switch {
+	case err != nil:
+		return nil, &berth.Error{
+			Code: berth.CodeUnavailable, RetryAfter: time.Second, Err: errors.Join(cause, err),
+			Message: "The database went away at the moment of a change, and it is not known whether the change was made; look before you repeat it.",
 		}
-		if !pause(asking, n) {
-			return nil, &berth.Error{
-				Code: berth.CodeUnavailable, RetryAfter: time.Second, Err: errors.Join(cause, err),
-				Message: "The database went away at the moment of a change, and it is not known whether the change was made; look before you repeat it.",
-			}
+	case done:
+		return nil, nil
+	}
+	return cause, fmt.Errorf("commit: %w", cause)
+}
+
+// askAgain asks until there is an answer or the context ends.
+func askAgain(ctx context.Context, ask func() (bool, error)) (bool, error) {
+	for n := 1; ; n++ {
+		answer, err := ask()
+		if err == nil || !pause(ctx, n) {
+			return answer, err
 		}
 	}
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -102,36 +101,35 @@ func selectColumns(table string, columns []copyColumn) string {
 	return "SELECT " + strings.Join(names, ", ") + " FROM " + pgx.Identifier{table}.Sanitize()
 }
 
-// sqliteRows are the rows of a table for Postgres' COPY, added up as they pass.
-type sqliteRows struct {
-	rows    *sql.Rows
+// cursor goes through the rows of a query of either driver.
+type cursor interface {
+	Next() bool
+	read(values []any) error
+	Err() error
+	shut() error
+}
+
+// tableRows are the rows of a table, made alike and added up as they pass.
+type tableRows struct {
+	cursor  cursor
 	columns []copyColumn
 	values  []any
-	fields  []any // pointers to values
 	sum     *content
 	err     error
 }
 
-var _ pgx.CopyFromSource = (*sqliteRows)(nil)
+var _ pgx.CopyFromSource = (*tableRows)(nil)
 
-func readSQLite(ctx context.Context, from querier, table string, columns []copyColumn) (*sqliteRows, error) {
-	rows, err := from.QueryContext(ctx, selectColumns(table, columns)) //nolint:rowserrcheck // see close
-	if err != nil {
-		return nil, err
-	}
-	r := &sqliteRows{rows: rows, columns: columns, values: make([]any, len(columns)), sum: new(content)}
-	for i := range r.values {
-		r.fields = append(r.fields, &r.values[i])
-	}
-	return r, nil
+func newTableRows(c cursor, columns []copyColumn) *tableRows {
+	return &tableRows{cursor: c, columns: columns, values: make([]any, len(columns)), sum: new(content)}
 }
 
 // Next implements pgx.CopyFromSource.
-func (r *sqliteRows) Next() bool {
-	if r.err != nil || !r.rows.Next() {
+func (r *tableRows) Next() bool {
+	if r.err != nil || !r.cursor.Next() {
 		return false
 	}
-	if r.err = r.rows.Scan(r.fields...); r.err == nil {
+	if r.err = r.cursor.read(r.values); r.err == nil {
 		r.err = plain(r.values, r.columns)
 	}
 	if r.err != nil {
@@ -142,13 +140,13 @@ func (r *sqliteRows) Next() bool {
 }
 
 // Values implements pgx.CopyFromSource.
-func (r *sqliteRows) Values() ([]any, error) { return r.values, nil }
+func (r *tableRows) Values() ([]any, error) { return r.values, nil }
 
 // Err implements pgx.CopyFromSource.
-func (r *sqliteRows) Err() error { return errors.Join(r.err, r.rows.Err()) }
+func (r *tableRows) Err() error { return errors.Join(r.err, r.cursor.Err()) }
 
 // drain reads the rest and returns what has passed.
-func (r *sqliteRows) drain(table string) (CopiedTable, error) {
+func (r *tableRows) drain(table string) (CopiedTable, error) {
 	for more := true; more; {
 		more = r.Next()
 	}
@@ -156,6 +154,6 @@ func (r *sqliteRows) drain(table string) (CopiedTable, error) {
 }
 
 // close returns what has passed.
-func (r *sqliteRows) close(table string) (CopiedTable, error) {
-	return r.sum.table(table), errors.Join(r.Err(), r.rows.Close())
+func (r *tableRows) close(table string) (CopiedTable, error) {
+	return r.sum.table(table), errors.Join(r.err, r.cursor.shut(), r.cursor.Err())
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	berth "github.com/berthhq/berth"
 )
 
 // copiesKept is how many copies from before a migration stay beside the database.
@@ -24,17 +26,58 @@ const partial = ".partial" // ends the name of a copy that is not complete
 // owner only; the newest few copies are kept. Without a copy nothing is migrated.
 func sqliteKeep(path string) func(context.Context, *slog.Logger, *sql.DB, int64, int64) error {
 	return func(ctx context.Context, log *slog.Logger, db *sql.DB, from, to int64) error {
-		log.InfoContext(ctx, "the schema changes; the database is copied first, which takes a while when it is large", "from", from, "to", to)
-		name, err := freeName(fmt.Sprintf("%s.before-%d", path, to))
-		if err == nil {
-			err = copySQLite(ctx, db, name)
-		}
-		if err != nil {
-			return fmt.Errorf("copy the database before its schema changes: %w; make room for a copy beside %s and start again", err, path)
-		}
-		log.InfoContext(ctx, "the database was copied", "file", name)
-		return forgetCopies(path)
+		return keepCopy(ctx, log, path, from, to, func(name string) error { return copySQLite(ctx, db, name) })
 	}
+}
+
+// postgresKeep does the same for a Postgres database: the copy is a SQLite file of the same
+// schema and content, which [Copy] puts into an empty database.
+func postgresKeep(address, path string) func(context.Context, *slog.Logger, *sql.DB, int64, int64) error {
+	return func(ctx context.Context, log *slog.Logger, _ *sql.DB, from, to int64) error {
+		if path == "" {
+			return keepNothing(ctx, address, from)
+		}
+		return keepCopy(ctx, log, path, from, to, func(name string) error {
+			return writeCopy(name, func(aside string) error {
+				return snapshotPostgres(ctx, address, aside, func(CopiedTable) {}, func() error { return nil })
+			})
+		})
+	}
+}
+
+// keepNothing refuses a database in which there is something to keep.
+func keepNothing(ctx context.Context, address string, schema int64) error {
+	fresh, err := freshTables(ctx, schema)
+	if err != nil {
+		return err
+	}
+	var found map[string]CopiedTable
+	err = pinPostgres(ctx, address, fresh, func(_ int64, side databaseSide) error {
+		found, err = contentsOfSide(ctx, side)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for name, is := range fresh {
+		if found[name] != is {
+			return berth.Errorf(berth.CodeConflict, "The database has data of an older Berth in it (schema %d), which a server copies before it changes anything; start berth serve on its data directory first, or name an empty database.", schema)
+		}
+	}
+	return nil
+}
+
+func keepCopy(ctx context.Context, log *slog.Logger, path string, from, to int64, write func(name string) error) error {
+	log.InfoContext(ctx, "the schema changes; the database is copied first, which takes a while when it is large", "from", from, "to", to)
+	name, err := freeName(fmt.Sprintf("%s.before-%d", path, to))
+	if err == nil {
+		err = write(name)
+	}
+	if err != nil {
+		return fmt.Errorf("copy the database before its schema changes: %w; make room for a copy beside %s and start again", err, path)
+	}
+	log.InfoContext(ctx, "the database was copied", "file", name)
+	return forgetCopies(path)
 }
 
 // freeName returns name, or the first of name-2, name-3 and so on that is not there.
@@ -55,7 +98,15 @@ func freeName(name string) (string, error) {
 }
 
 // copySQLite makes a copy that is whole and on the disk, or none.
-func copySQLite(ctx context.Context, db *sql.DB, name string) (err error) {
+func copySQLite(ctx context.Context, db *sql.DB, name string) error {
+	return writeCopy(name, func(aside string) error {
+		_, err := db.ExecContext(ctx, "VACUUM INTO ?", aside)
+		return err
+	})
+}
+
+// writeCopy gives what write has written its name, which is free, when it is on the disk.
+func writeCopy(name string, write func(aside string) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*"+partial) // with mode 0600
 	if err != nil {
 		return err
@@ -65,7 +116,7 @@ func copySQLite(ctx context.Context, db *sql.DB, name string) (err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", f.Name()); err != nil {
+	if err := write(f.Name()); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

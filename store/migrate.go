@@ -42,10 +42,9 @@ func (s *Store) tryMigrate(ctx context.Context, log *slog.Logger) error {
 }
 
 func (d *dialect) migrate(ctx context.Context, log *slog.Logger, db *sql.DB) error {
-	provider, err := goose.NewProvider(d.goose, db, d.migrations,
-		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	provider, err := d.provider(db)
 	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
+		return err
 	}
 	have, know, err := versions(ctx, provider)
 	if err != nil {
@@ -64,6 +63,15 @@ func (d *dialect) migrate(ctx context.Context, log *slog.Logger, db *sql.DB) err
 		log.InfoContext(ctx, "schema migrated", "version", r.Source.Version, "took", r.Duration)
 	}
 	return nil
+}
+
+func (d *dialect) provider(db *sql.DB) (*goose.Provider, error) {
+	provider, err := goose.NewProvider(d.goose, db, d.migrations,
+		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return nil, fmt.Errorf("read migrations: %w", err)
+	}
+	return provider, nil
 }
 
 // versions returns the schema's version and the newest that this Berth knows. An older

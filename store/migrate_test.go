@@ -3,7 +3,6 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -154,20 +153,68 @@ func TestAFileThatCannotBeCopiedStaysAsItIs(t *testing.T) {
 	}
 }
 
-func TestAServerIsNotCopiedAndThatIsSaid(t *testing.T) {
+// A Postgres database is copied into a file of its old schema, with which one can go back.
+func TestAServerIsCopiedBeforeItsSchemaChanges(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Empty(t)
 	before(t, goose.DialectPostgres, "pgx", "postgres", url)
-	var log strings.Builder
-	s, err := store.Open(t.Context(), store.Config{URL: url, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
+	folder := t.TempDir()
+	for range 2 { // the second time nothing changes
+		s, err := store.Open(t.Context(), store.Config{URL: url, Copies: filepath.Join(folder, "berth.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list := accounts(t, s); len(list) != 1 || list[0].ID != "old" {
+			t.Errorf("accounts are %v", list)
+		}
+		mustClose(t, s)
+	}
+	made := fmt.Sprintf("berth.db.before-%d", newest(t))
+	if got := names(t, folder); !slices.Equal(got, []string{made}) {
+		t.Fatalf("there are %v", got)
+	}
+	path := filepath.Join(folder, made)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the copy is %v, %v", info, err)
+	}
+	c, err := store.Inspect(t.Context(), path)
+	if err != nil || c.Schema != 22 || rowsOf(t, c, "accounts") != 1 {
+		t.Errorf("the copy is %+v, %v", c, err)
+	}
+	// The way back.
+	back := pgtest.Empty(t)
+	if err := store.Copy(t.Context(), store.Config{Path: path}, store.Config{URL: back}, func(store.CopiedTable) {}, nil); err != nil {
 		t.Fatal(err)
 	}
+	s := mustConnect(t, back)
 	defer mustClose(t, s)
 	if list := accounts(t, s); len(list) != 1 || list[0].ID != "old" {
 		t.Errorf("accounts are %v", list)
 	}
-	if n := strings.Count(log.String(), "your own backup is the way back"); n != 1 {
-		t.Errorf("said %d times:\n%s", n, log.String())
+}
+
+// Nothing is migrated without a copy.
+func TestAServerThatCannotBeCopiedStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Empty(t)
+	before(t, goose.DialectPostgres, "pgx", "postgres", url)
+	for copies, want := range map[string]string{
+		"": "The database has data of an older Berth in it (schema 22)",
+		filepath.Join(t.TempDir(), "missing", "berth.db"): "copy the database before its schema changes: ",
+	} {
+		_, err := store.Open(t.Context(), store.Config{URL: url, Copies: copies})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
+	if got := query(t, url, "SELECT max(version_id) FROM schema_version"); got != "22" {
+		t.Errorf("it has schema %s", got)
+	}
+	// Where there is nothing to keep nothing is needed.
+	query(t, url, "DELETE FROM accounts")
+	s, err := store.Open(t.Context(), store.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
 }

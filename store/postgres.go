@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -51,7 +50,7 @@ var postgresSettings = map[string]string{
 	"idle_in_transaction_session_timeout": "60s",
 }
 
-func openPostgres(ctx context.Context, url string) (*Store, error) {
+func openPostgres(ctx context.Context, url, copies string) (*Store, error) {
 	migrations, err := fs.Sub(postgresFiles, "migrations/postgres")
 	if err != nil {
 		return nil, err
@@ -69,7 +68,7 @@ func openPostgres(ctx context.Context, url string) (*Store, error) {
 			query: new(numbered).query, args: postgresArgs,
 			taken: postgresTaken, beaten: postgresBeaten, lost: postgresLost,
 			name: postgresName, done: postgresDone,
-			schema: postgresSchema(c), contended: func(error) bool { return false }, keep: postgresKeep,
+			schema: postgresSchema(c), contended: func(error) bool { return false }, keep: postgresKeep(url, copies),
 		},
 	}
 	if err := s.checkPostgres(ctx); err != nil {
@@ -241,10 +240,4 @@ func patient(c *pgx.ConnConfig) *pgx.ConnConfig {
 	c.RuntimeParams["statement_timeout"] = "0"
 	c.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
 	return c
-}
-
-// postgresKeep: how a server is backed up is known to who runs it.
-func postgresKeep(ctx context.Context, log *slog.Logger, _ *sql.DB, from, to int64) error {
-	log.WarnContext(ctx, "the schema of the Postgres database changes; Berth keeps no copy of it, your own backup is the way back", "from", from, "to", to)
-	return nil
 }

@@ -9,12 +9,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/url"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"modernc.org/sqlite"
 
 	berth "github.com/berthhq/berth"
@@ -23,11 +27,113 @@ import (
 // snapshotPages are copied between two looks at the context: 16 MiB.
 const snapshotPages = 4096
 
-// Snapshot copies the SQLite database at from, which others may be writing to, also other
-// processes, into a new file at to, as it was at one moment. pinned is called right after
-// that moment, while nothing has been copied yet. A schema that a newer Berth wrote is
-// refused with [berth.CodeUnsupported]. What was copied is not on the disk for sure.
-func Snapshot(ctx context.Context, from, to string, pinned func() error) (err error) {
+// Snapshot copies a database, which others may be writing to, also other processes, into a
+// new SQLite file at to, as it was at one moment. pinned is called right after that moment,
+// while nothing has been copied yet. A schema that a newer Berth wrote is refused with
+// [berth.CodeUnsupported]. What was copied is not on the disk for sure; after an error
+// there may be part of a file.
+func Snapshot(ctx context.Context, from Config, to string, pinned func() error) error {
+	if from.URL != "" {
+		return snapshotPostgres(ctx, from.URL, to, func(CopiedTable) {}, pinned)
+	}
+	return snapshotSQLite(ctx, from.Path, to, pinned)
+}
+
+// Size is about how many bytes a snapshot has; for Postgres, whose tables and indexes have
+// more in them than a file, it is too much rather than too little.
+func Size(ctx context.Context, of Config) (n int64, err error) {
+	if of.URL == "" {
+		for _, suffix := range []string{"", "-wal"} {
+			if info, err := os.Stat(of.Path + suffix); err == nil {
+				n += info.Size()
+			}
+		}
+		return n, nil
+	}
+	conn, err := connectPatiently(ctx, of.URL)
+	if err != nil {
+		return 0, fmt.Errorf("size of the database: %w", err)
+	}
+	err = conn.QueryRow(ctx, `SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+		WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace`).Scan(&n)
+	return n, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+}
+
+// snapshotPostgres reads all tables in one transaction and compares what was written. done
+// is told of each table.
+func snapshotPostgres(ctx context.Context, address, to string, done func(CopiedTable), pinned func() error) error {
+	conn, err := connectPatiently(ctx, address)
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	schema, err := postgresSchemaOf(ctx, conn)
+	if err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))); err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	if err := KnownSchema(schema); err != nil {
+		return err
+	}
+	err = newFile(ctx, to, schema, func(file fileSide) error {
+		fresh, err := contentsOfSide(ctx, file)
+		if err != nil {
+			return err
+		}
+		return pinPostgres(ctx, address, fresh, func(found int64, side databaseSide) error {
+			if found != schema {
+				return berth.Errorf(berth.CodeUnavailable, "The schema of the database has just changed; try again.")
+			}
+			if err := pinned(); err != nil {
+				return err
+			}
+			return (&copier{from: side, into: file, typed: side, fresh: fresh, done: done}).all(ctx)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	return nil
+}
+
+// pinPostgres runs fn in a transaction that sees one moment, while nobody changes the tables
+// themselves.
+func pinPostgres(ctx context.Context, address string, tables map[string]CopiedTable, fn func(schema int64, side databaseSide) error) (err error) {
+	conn, err := connectPatiently(ctx, address)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(t pgx.Tx) error {
+		// The moment is that of the first query, which LOCK is not.
+		for _, name := range slices.Sorted(maps.Keys(tables)) {
+			if _, err := t.Exec(ctx, "LOCK TABLE "+pgx.Identifier{name}.Sanitize()+" IN ACCESS SHARE MODE"); err != nil {
+				return err
+			}
+		}
+		schema, err := postgresSchemaOf(ctx, t)
+		if err != nil {
+			return err
+		}
+		return fn(schema, databaseSide{t})
+	})
+}
+
+// postgresSchemaOf returns the version of a schema; an error when there is none.
+func postgresSchemaOf(ctx context.Context, q interface {
+	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
+},
+) (n int64, err error) {
+	var there bool
+	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", versionTable).Scan(&there); err != nil {
+		return 0, err
+	}
+	if !there {
+		return 0, berth.Errorf(berth.CodeNotFound, "There is no Berth's data in the database; name the one of your server.")
+	}
+	err = q.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+versionTable+" WHERE is_applied").Scan(&n)
+	return n, err
+}
+
+func snapshotSQLite(ctx context.Context, from, to string, pinned func() error) (err error) {
 	if to, err = private(to); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}

@@ -41,10 +41,15 @@ func more(t testing.TB, done *atomic.Int64, want int64) {
 // done before it began, and none that began after it was pinned.
 func TestASnapshotIsOfOneMoment(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "berth.db")
+	path := filepath.Join(t.TempDir(), "berth.db")
 	s := mustOpen(t, path)
 	defer mustClose(t, s)
+	atOneMoment(t, s, store.Config{Path: path})
+}
+
+func atOneMoment(t *testing.T, s *store.Store, from store.Config) {
+	t.Helper()
+	dir := t.TempDir()
 	var done atomic.Int64
 	stop := make(chan struct{})
 	var writer sync.WaitGroup
@@ -73,7 +78,7 @@ func TestASnapshotIsOfOneMoment(t *testing.T) {
 		more(t, &done, int64(20*(i+1)))
 		to := filepath.Join(dir, fmt.Sprintf("copy-%d.db", i))
 		before, pinned := done.Load(), int64(0)
-		err := store.Snapshot(t.Context(), path, to, func() error {
+		err := store.Snapshot(t.Context(), from, to, func() error {
 			// More is written before the first page is copied.
 			more(t, &done, done.Load()+5)
 			pinned = done.Load()
@@ -153,7 +158,7 @@ func TestASnapshotOfANewerSchemaIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "berth.db")
 	mustClose(t, mustOpen(t, path))
 	exec(t, path, "INSERT INTO schema_version (version_id, is_applied) VALUES (99999, TRUE)")
-	err := store.Snapshot(t.Context(), path, path+".copy", func() error { return nil })
+	err := store.Snapshot(t.Context(), store.Config{Path: path}, path+".copy", func() error { return nil })
 	if berth.CodeOf(err) != berth.CodeUnsupported {
 		t.Errorf("%v", err)
 	}

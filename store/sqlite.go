@@ -28,11 +28,8 @@ const (
 )
 
 func openSQLite(path string) (*Store, error) {
-	migrations, err := fs.Sub(sqliteFiles, "migrations/sqlite")
+	path, err := private(path)
 	if err != nil {
-		return nil, err
-	}
-	if path, err = private(path); err != nil {
 		return nil, err
 	}
 	writer, err := connect(path, 1, url.Values{
@@ -48,20 +45,29 @@ func openSQLite(path string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
-	return &Store{
-		writer: writer, readers: readers, turn: make(chan struct{}, 1),
-		dialect: &dialect{
-			goose: goose.DialectSQLite3, migrations: migrations,
-			view:  &sql.TxOptions{ReadOnly: true},
-			query: func(statement string) string { return statement },
-			args:  func([]any) error { return nil },
-			taken: sqliteTaken,
-			// Transactions of the one writer are never given up, and a file does not go away.
-			beaten: func(error) bool { return false },
-			lost:   func(error) bool { return false },
-			schema: func(_ context.Context, fn func(*sql.DB) error) error { return fn(writer) }, contended: sqliteContended,
-			keep: sqliteKeep(path),
-		},
+	d, err := sqliteDialect(path, writer)
+	if err != nil {
+		return nil, errors.Join(err, readers.Close(), writer.Close())
+	}
+	return &Store{writer: writer, readers: readers, turn: make(chan struct{}, 1), dialect: d}, nil
+}
+
+func sqliteDialect(path string, writer *sql.DB) (*dialect, error) {
+	migrations, err := fs.Sub(sqliteFiles, "migrations/sqlite")
+	if err != nil {
+		return nil, err
+	}
+	return &dialect{
+		goose: goose.DialectSQLite3, migrations: migrations,
+		view:  &sql.TxOptions{ReadOnly: true},
+		query: func(statement string) string { return statement },
+		args:  func([]any) error { return nil },
+		taken: sqliteTaken,
+		// Transactions of the one writer are never given up, and a file does not go away.
+		beaten: func(error) bool { return false },
+		lost:   func(error) bool { return false },
+		schema: func(_ context.Context, fn func(*sql.DB) error) error { return fn(writer) }, contended: sqliteContended,
+		keep: sqliteKeep(path),
 	}, nil
 }
 

@@ -18,6 +18,10 @@ type Config struct {
 	Path string
 	// URL of a Postgres database, used instead of a file when it is set.
 	URL string
+	// Copies is the path beside which copies of a Postgres database are kept from before its
+	// schema changes, as PATH.before-NN; those of a file are beside the file. Without it one
+	// that has data in it is not changed.
+	Copies string
 	// Logger is told of migrations; nil: nobody is.
 	Logger *slog.Logger
 }
@@ -57,7 +61,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 // connected returns a store whose schema may be any.
 func connected(ctx context.Context, c Config) (*Store, error) {
 	if c.URL != "" {
-		return openPostgres(ctx, c.URL)
+		return openPostgres(ctx, c.URL, c.Copies)
 	}
 	return openSQLite(c.Path)
 }
