@@ -21,7 +21,7 @@ type Options struct {
 	// Journal says where the journal is; Instance, default "local", is whose. After and
 	// Logger are set here.
 	Journal journal.Options
-	// Batch is how many records one transaction takes; default 1024.
+	// Batch is how many records one transaction takes; default 2048.
 	Batch int
 	// Every is the longest wait before a record is written; default 100 ms.
 	Every time.Duration
@@ -75,7 +75,7 @@ func (o *Options) defaults() {
 		o.Now = time.Now
 	}
 	if o.Batch == 0 {
-		o.Batch = 1024
+		o.Batch = 2048
 	}
 	if o.Every == 0 {
 		o.Every = 100 * time.Millisecond

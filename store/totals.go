@@ -64,16 +64,8 @@ func (s usage) Totals(ctx context.Context, f berth.UsageFilter, by []berth.Usage
 	return t.sorted(), nil
 }
 
-func sumsOf(prefix string) string {
-	columns := make([]string, len(sumColumns))
-	for i, c := range sumColumns {
-		columns[i] = "CAST(SUM(" + prefix + c + ") AS BIGINT)"
-	}
-	return strings.Join(columns, ", ")
-}
-
 var (
-	sumsOfSums = sumsOf("x.")
+	sumsOfSums = "CAST(SUM(" + strings.Join(sumColumns, ") AS BIGINT), CAST(SUM(") + ") AS BIGINT)"
 	// sumsOfRecords are what [berth.UsageRecord.Sum] adds.
 	sumsOfRecords = `COUNT(*), CAST(SUM(u.input_tokens) AS BIGINT), CAST(SUM(u.cached_tokens) AS BIGINT),
 	CAST(SUM(u.output_tokens) AS BIGINT), CAST(SUM(u.thinking_tokens) AS BIGINT),
@@ -104,18 +96,23 @@ func (s usage) total(ctx context.Context, t *totals, f berth.UsageFilter, zone *
 	}
 	switch p.of {
 	case inDays:
-		query += sumsOfSums + " FROM usage_spaces w JOIN usage_subjects s ON s.space = w.id JOIN usage_days x ON x.subject = s.id "
+		query += sumsOfSums + " FROM usage_spaces w "
+		if f.KeyID != "" || slices.Contains(t.by, berth.GroupKey) {
+			query += "JOIN usage_subjects s ON s.space = w.id JOIN usage_days x ON x.subject = s.id "
+		} else {
+			query += "JOIN usage_model_days s ON s.space = w.id "
+		}
 		w.equals("w.workspace_id", f.WorkspaceID)
 		if p.fromDay != "" {
-			w.add("x.day >= ?", p.fromDay)
+			w.add("day >= ?", p.fromDay)
 		}
 		if p.toDay != "" {
-			w.add("x.day < ?", p.toDay)
+			w.add("day < ?", p.toDay)
 		}
 	case inHours:
 		query += sumsOfSums + " FROM usage_spaces w JOIN usage_subjects s ON s.space = w.id JOIN usage_hours x ON x.subject = s.id "
 		w.equals("w.workspace_id", f.WorkspaceID)
-		p.within(&w, "x.hour")
+		p.within(&w, "hour")
 	case inRecords:
 		query += sumsOfRecords + " FROM usage_spaces w JOIN usage u ON u.space = w.id JOIN usage_origins o ON o.id = u.origin JOIN usage_subjects s ON s.id = o.subject "
 		w.args = append(w.args, slices.Index(sources, berth.SourceUnknown), slices.Index(sources, berth.SourceCounted))
@@ -142,7 +139,8 @@ type totals struct {
 
 type totalRow struct {
 	berth.UsageTotal
-	hour time.Time
+	values []string // of the groups
+	hour   time.Time
 }
 
 // moment is the column that says to which hour, day or month a row of a period belongs;
@@ -150,11 +148,11 @@ type totalRow struct {
 func (t *totals) moment(p period) string {
 	switch {
 	case p.of == inHours && slices.Contains(t.by, berth.GroupHour):
-		return "x.hour"
+		return "hour"
 	case p.of == inDays && slices.Contains(t.by, berth.GroupDay):
-		return "x.day"
+		return "day"
 	case p.of == inDays && slices.Contains(t.by, berth.GroupMonth):
-		return "substr(x.day, 1, 7)"
+		return "substr(day, 1, 7)"
 	}
 	return ""
 }
@@ -208,7 +206,7 @@ func (t *totals) merge(values []string, r totalRow) error {
 		if len(t.rows) == maxTotals {
 			return berth.Errorf(berth.CodeInvalid, "The answer would have more than %d rows; ask for a shorter period or fewer groups.", maxTotals)
 		}
-		row = &totalRow{hour: r.hour}
+		row = &totalRow{values: values, hour: r.hour}
 		row.Group = make(map[berth.UsageGroup]string, len(t.by))
 		for i, g := range t.by {
 			row.Group[g] = values[i]
@@ -225,8 +223,8 @@ func (t *totals) sorted() []berth.UsageTotal {
 		rows = append(rows, r)
 	}
 	slices.SortFunc(rows, func(a, b *totalRow) int {
-		for _, g := range t.by {
-			c := cmp.Compare(a.Group[g], b.Group[g])
+		for i, g := range t.by {
+			c := cmp.Compare(a.values[i], b.values[i])
 			if g == berth.GroupHour { // offsets of clocks that go back are not in order
 				c = cmp.Or(a.hour.Compare(b.hour), c)
 			}

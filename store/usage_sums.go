@@ -12,7 +12,7 @@ import (
 	berth "github.com/berthhq/berth"
 )
 
-// sumColumns are those of [berth.UsageSum] in usage_days and usage_hours.
+// sumColumns are those of [berth.UsageSum] in usage_days, usage_model_days and usage_hours.
 var sumColumns = []string{
 	"calls", "input_tokens", "cached_tokens", "output_tokens", "thinking_tokens",
 	"billable_calls", "billable_input", "billable_cached", "billable_output", "billable_thinking",
@@ -55,7 +55,10 @@ func newRollUp(table string, keys, sums []string) rollUp {
 }
 
 var (
-	dayRollUp    = newRollUp("usage_days", []string{"subject", "day", "from_tokens", "epoch"}, sumColumns)
+	dayRollUp = newRollUp("usage_days", []string{"subject", "day", "from_tokens", "epoch"}, sumColumns)
+	// modelRollUp answers whoever does not ask by key: there is one row for what may be
+	// hundreds of usage_days.
+	modelRollUp  = newRollUp("usage_model_days", []string{"space", "day", "deployed_model", "model_name", "plan", "class"}, sumColumns)
 	hourRollUp   = newRollUp("usage_hours", []string{"subject", "hour"}, sumColumns)
 	engineRollUp = newRollUp("usage_engines",
 		[]string{"replica_id", "nonce", "hour", "class", "ended_by", "source", "billable"}, sumColumns[:5])
@@ -67,6 +70,12 @@ type (
 		subject       int64
 		day           string
 		length, epoch int64
+	}
+	modelKey struct {
+		space                         int64
+		day, deployedModel, modelName string
+		plan                          berth.Plan
+		class                         berth.Class
 	}
 	hourKey   struct{ subject, hour int64 }
 	engineKey struct {
@@ -88,7 +97,7 @@ func (s usage) sum(ctx context.Context, rows []usageRow) error {
 	}
 	days, hours := map[dayKey]*berth.UsageSum{}, map[hourKey]*berth.UsageSum{}
 	engines, changes := map[engineKey]*berth.UsageFigures{}, map[changeKey]bool{}
-	clocks := map[int64]*clock{}
+	clocks, subjects := map[int64]*clock{}, map[int64]*usageRow{}
 	for i := range rows {
 		r := &rows[i]
 		u := r.record
@@ -99,6 +108,7 @@ func (s usage) sum(ctx context.Context, rows []usageRow) error {
 		}
 		c.set(u.StartedAt)
 		sum := u.Sum()
+		subjects[r.origin.subject] = r
 		at(days, dayKey{r.origin.subject, c.day.Name, below(bounds.lengths, u.InputTokens), below(bounds.instants, r.started)}).Add(sum)
 		at(hours, hourKey{r.origin.subject, c.hour.UnixNano()}).Add(sum)
 		if u.DeploymentID != "" {
@@ -109,7 +119,16 @@ func (s usage) sum(ctx context.Context, rows []usageRow) error {
 			at(engines, engineKey{u.ReplicaID, u.Nonce, hour, string(u.Class), r.end, r.source, u.Billable}).Add(sum.UsageFigures)
 		}
 	}
+	models := map[modelKey]*berth.UsageSum{}
+	for k, sum := range days {
+		r := subjects[k.subject]
+		u := r.record
+		at(models, modelKey{r.origin.space, k.day, u.DeployedModel, u.ModelName, u.Plan, u.Class}).Add(*sum)
+	}
 	return cmp.Or(
+		write(ctx, s.tx, &modelRollUp, models, compareModels, func(args []any, k modelKey, sum *berth.UsageSum) []any {
+			return appendSum(append(args, k.space, k.day, k.deployedModel, k.modelName, string(k.plan), string(k.class)), sum)
+		}),
 		write(ctx, s.tx, &dayRollUp, days, compareDays, func(args []any, k dayKey, sum *berth.UsageSum) []any {
 			return appendSum(append(args, k.subject, k.day, k.length, k.epoch), sum)
 		}),
@@ -153,6 +172,11 @@ func (c *clock) set(t time.Time) {
 
 func compareDays(a, b dayKey) int {
 	return cmp.Or(cmp.Compare(a.subject, b.subject), cmp.Compare(a.day, b.day), cmp.Compare(a.length, b.length), cmp.Compare(a.epoch, b.epoch))
+}
+
+func compareModels(a, b modelKey) int {
+	return cmp.Or(cmp.Compare(a.space, b.space), cmp.Compare(a.day, b.day), cmp.Compare(a.deployedModel, b.deployedModel),
+		cmp.Compare(a.modelName, b.modelName), cmp.Compare(a.plan, b.plan), cmp.Compare(a.class, b.class))
 }
 
 func compareHours(a, b hourKey) int {

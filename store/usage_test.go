@@ -13,6 +13,7 @@ import (
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/pgtest"
 )
 
 var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -129,6 +130,90 @@ func TestNamesOfUsageAreRightAfterRollbacksAndBesideAnotherProcess(t *testing.T)
 		days, err := tx.Usage().Days(t.Context(), "dep_1", "2026-11-01")
 		if err == nil && (len(days) != 4 || days[0].FromTokens != 0 || !days[0].Epoch.IsZero() || days[3].FromTokens != 600 || !days[3].Epoch.Equal(noon)) {
 			t.Errorf("days: %+v", days)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What an earlier schema has summed is summed by model, too.
+func TestDaysOfAnEarlierSchemaAreSummedByModel(t *testing.T) {
+	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), "berth.db")
+		daysBefore(t, goose.DialectSQLite3, "sqlite", path)
+		wantDaysBefore(t, mustOpen(t, path))
+	})
+	t.Run("Postgres", func(t *testing.T) {
+		t.Parallel()
+		url := pgtest.Empty(t)
+		daysBefore(t, goose.DialectPostgres, "pgx", url)
+		wantDaysBefore(t, mustConnect(t, url))
+	})
+}
+
+// daysBefore makes a store with sums of days as they were before those by model: of two
+// workspaces, three keys, two days and two lengths of prompts.
+func daysBefore(t testing.TB, dialect goose.Dialect, driver, url string) {
+	t.Helper()
+	db, err := sql.Open(driver, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	folder := map[string]string{"sqlite": "sqlite", "pgx": "postgres"}[driver]
+	provider, err := goose.NewProvider(dialect, db, os.DirFS("migrations/"+folder), goose.WithTableName("schema_version"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.UpTo(t.Context(), 28); err != nil {
+		t.Fatal(err)
+	}
+	exec := func(format string, args ...any) {
+		if _, err := db.ExecContext(t.Context(), fmt.Sprintf(format, args...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for space := range 2 {
+		exec("INSERT INTO usage_spaces (id, workspace_id, zone, kept_from) VALUES (%d, 'llm-%d', 'UTC', 0)", space, space)
+		for key := range 3 {
+			subject := space*3 + key
+			exec("INSERT INTO usage_subjects (id, space, deployment_id, deployed_model, key_id, model_name, plan, class) VALUES (%d, %d, 'dep_1', 'm', 'key_%d', 'base', 'lora', 'shared')", subject, space, key)
+			for i := range 4 {
+				n := subject*4 + i
+				exec(`INSERT INTO usage_days (subject, day, from_tokens, epoch, calls, input_tokens, cached_tokens, output_tokens, thinking_tokens,
+					billable_calls, billable_input, billable_cached, billable_output, billable_thinking, unknown_calls, counted_calls)
+					VALUES (%d, '2026-10-0%d', %d, 0, %d, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, %d)`, subject, 1+i/2, 500*(i%2), n, 100*n)
+			}
+		}
+	}
+}
+
+func wantDaysBefore(t testing.TB, s *store.Store) {
+	t.Helper()
+	defer mustClose(t, s)
+	day := func(workspace, day string, calls int64) berth.UsageTotal {
+		return berth.UsageTotal{
+			Group: map[berth.UsageGroup]string{berth.GroupWorkspace: workspace, berth.GroupDay: day},
+			UsageSum: berth.UsageSum{
+				UsageFigures: berth.UsageFigures{Calls: calls, InputTokens: 12, CachedTokens: 18, OutputTokens: 24, ThinkingTokens: 30},
+				Billable:     berth.UsageFigures{Calls: 36, InputTokens: 42, CachedTokens: 48, OutputTokens: 54, ThinkingTokens: 60},
+				UnknownCalls: 66, CountedCalls: 100 * calls,
+			},
+		}
+	}
+	err := s.View(t.Context(), func(tx berth.Tx) error {
+		got, err := tx.Usage().Totals(t.Context(), berth.UsageFilter{}, []berth.UsageGroup{berth.GroupWorkspace, berth.GroupDay})
+		want := []berth.UsageTotal{day("llm-0", "2026-10-01", 27), day("llm-0", "2026-10-02", 39), day("llm-1", "2026-10-01", 99), day("llm-1", "2026-10-02", 111)}
+		if err == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 		return err
 	})
