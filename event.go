@@ -21,13 +21,3 @@ func (d *Deployment) Event(id string, at time.Time, reason string) Event {
 		Capacity: d.Capacity, ReadyCapacity: d.ReadyCapacity, Reason: reason,
 	}
 }
-
-// Audit is one thing that somebody did.
-type Audit struct {
-	ID          string // aud_ + UUIDv7
-	At          time.Time
-	KeyID       string
-	WorkspaceID string
-	Action      string // noun.verb, such as deployment.create
-	Target      string // the name or id that the action was about
-}

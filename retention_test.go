@@ -132,8 +132,8 @@ func TestWhatIsOverGoesAndTheRestStays(t *testing.T) {
 				t.Errorf("%s has %d events, %v", id, len(events), err)
 			}
 		}
-		audits, err := tx.Events().Audits(ctx, "", 1000)
-		if err == nil && (len(audits) == 0 || audits[0].ID != "aud_01") {
+		audits, err := tx.Events().Audits(ctx, berth.AuditFilter{}, nil, 1000)
+		if err == nil && (len(audits) == 0 || audits[len(audits)-1].ID != "aud_01") {
 			t.Errorf("audits: %+v", audits)
 		}
 		return err

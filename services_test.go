@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -308,8 +309,9 @@ func (h *house) books() books {
 		must(h, err)
 		b.Postings, err = tx.Ledger().Postings(ctx, berth.PostingFilter{}, "", 10_000)
 		must(h, err)
-		b.Audits, err = tx.Events().Audits(ctx, "", 10_000)
+		b.Audits, err = tx.Events().Audits(ctx, berth.AuditFilter{}, nil, 10_000)
 		must(h, err)
+		slices.Reverse(b.Audits) // oldest first
 		b.Events = 0
 		for _, d := range b.Deployments {
 			events, err := tx.Events().List(ctx, d.ID, "", 10_000)

@@ -241,7 +241,9 @@ type EventStore interface {
 	// After is List by number: at most limit events behind the first number ones.
 	After(ctx context.Context, deploymentID string, number, limit int64) ([]Event, error)
 	AppendAudit(ctx context.Context, a Audit) error
-	Audits(ctx context.Context, after string, limit int64) ([]Audit, error)
+	// Audits returns at most limit entries that f selects, the newest first, of one instant
+	// the greatest id first, behind a place (nil: from the newest).
+	Audits(ctx context.Context, f AuditFilter, after *AuditPlace, limit int64) ([]Audit, error)
 	// ExpireAudits deletes at most limit audit entries from before the instant, oldest
 	// first, and returns how many.
 	ExpireAudits(ctx context.Context, before time.Time, limit int64) (int64, error)

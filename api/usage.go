@@ -90,12 +90,6 @@ func (f UsageFilter) query() url.Values {
 			query.Set(name, value)
 		}
 	}
-	moment := func(t time.Time) string {
-		if t.IsZero() {
-			return ""
-		}
-		return t.UTC().Format(time.RFC3339Nano)
-	}
 	set("from", cmp.Or(f.FromDay, moment(f.From)))
 	set("to", cmp.Or(f.ToDay, moment(f.To)))
 	set("workspace_id", f.WorkspaceID)
@@ -110,7 +104,15 @@ func (f UsageFilter) query() url.Values {
 	return query
 }
 
-// The forms of WriteUsage and WriteUsageRecords.
+// moment is a time in a request, "" when it is zero.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// The forms of WriteUsage, WriteUsageRecords and WriteAudit.
 const (
 	FormatCSV    = "csv"
 	FormatNDJSON = "ndjson" // a JSON value on each line

@@ -99,6 +99,7 @@ type services struct {
 
 	calibrations    *berth.Calibrations
 	reconciliations *berth.Reconciliations
+	audits          *berth.Audits
 }
 
 // New opens the data directory and the store, takes the lock and the port, and loads
@@ -285,6 +286,7 @@ func (a *App) newServices(drivers map[string]engine.Driver, hash func(string) be
 	}
 	s.uploads = a.newUploads(writer)
 	s.reconciliations = &berth.Reconciliations{Store: a.store}
+	s.audits = &berth.Audits{Store: a.store}
 	s.models = &berth.Models{
 		Writer: writer, Engines: traits, Files: a.modelFiles(), Seal: seal, SpecsOf: s.deployments.SpecsOf,
 		Uploads: s.uploads, Shelf: a.newShelf(),
@@ -430,7 +432,7 @@ func (a *App) newServer() *server.Server {
 	return server.New(server.Options{
 		Deployments: a.services.deployments, Models: a.services.models, Uploads: a.services.uploads, FineTunes: a.services.fineTunes, Keys: a.services.keys,
 		Usage: a.services.usage, Inventory: a.services.inventory, Imports: a.services.imports, Calibrations: a.services.calibrations, Prices: a.services.prices, Books: a.services.books, Statements: a.services.statements,
-		Workspaces: a.services.workspaces, Backups: a.services.backups, Push: a.services.push, Reconciliations: a.services.reconciliations,
+		Workspaces: a.services.workspaces, Backups: a.services.backups, Push: a.services.push, Reconciliations: a.services.reconciliations, Audits: a.services.audits,
 		Authenticate: a.gateway.Authenticate, WorkspaceDomain: a.opt.Config.WorkspaceDomain,
 		Logs:    a.logLines,
 		Busy:    func(replicaID string) int { return a.gateway.InFlight("", replicaID) },

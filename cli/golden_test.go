@@ -99,6 +99,10 @@ func TestWhatCommandsShow(t *testing.T) {
 		"usage_records":     "usage --records",
 		"usage_records_few": "usage --records --limit 1",
 		"reconciliation":    "reconciliation --from 7d",
+		"audit":             "audit --action deployment",
+		"audit_few":         "audit --limit 1",
+		"audit_csv":         "audit -o csv",
+		"audit_csv_few":     "audit -o csv --limit 1",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

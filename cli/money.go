@@ -160,9 +160,15 @@ what one side gets, another gives. Nothing in the ledger is ever changed.`,
 				return err
 			}
 			f.From, f.To = window.From, window.To
-			all, err := p.somePostings(cmd, client, f, most)
+			all, more, err := somePages(most, func(cursor string) ([]api.Posting, string, error) {
+				page, err := client.Ledger(cmd.Context(), f, cursor)
+				return page.Postings, page.Next, err
+			})
 			if err != nil {
 				return err
+			}
+			if more {
+				p.sayMore("first", most)
 			}
 			return p.show(all, p.postingTable(all))
 		}),
@@ -178,26 +184,6 @@ what one side gets, another gives. Nothing in the ledger is ever changed.`,
 	flags.IntVar(&most, "limit", 1000, "at most this `number` of postings; 0: all")
 	complete(cmd, "cause", causes...)
 	return cmd
-}
-
-// somePostings reads the ledger up to a number of postings.
-func (p *program) somePostings(cmd *cobra.Command, client *api.Client, f api.PostingFilter, most int) ([]api.Posting, error) {
-	all := []api.Posting{}
-	for cursor := ""; ; {
-		page, err := client.Ledger(cmd.Context(), f, cursor)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page.Postings...)
-		cursor = page.Next
-		if most > 0 && (len(all) > most || len(all) == most && cursor != "") {
-			p.say("These are the first %s; narrow them with --from and --to, or see all with --limit 0.", count(int64(most)))
-			return all[:most], nil
-		}
-		if cursor == "" {
-			return all, nil
-		}
-	}
 }
 
 // postingTable shows each entry on a line, the first with its posting.

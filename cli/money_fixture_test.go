@@ -28,6 +28,10 @@ var (
 			{Account: "customer/1000000000000001", AmountNano: -1_234_500}, {Account: "revenue/llm-4kd02x9a", AmountNano: 1_234_500},
 		}},
 	}
+	auditLog = []api.AuditEntry{
+		{ID: "aud_2", At: noon, WorkspaceID: "llm-4kd02x9a", KeyID: "key_1", Action: "deployment.create", Target: "abacus-1f0c77aa"},
+		{ID: "aud_1", At: noon.Add(-time.Hour), KeyID: "system", Action: "deployment.arrears", Target: "poet"},
+	}
 	september = api.Statement{
 		Month: "2026-09", TimeZone: "UTC", AccountID: "1000000000000001", AccountName: "default", Provisional: true, Currency: "CNY", TotalNano: 657_000_014_400,
 		Totals: []api.Total{{Currency: "CNY", TotalNano: 657_000_014_400}, {Currency: "USD", TotalNano: 0}},
@@ -79,6 +83,18 @@ func (f *fake) withMoney() {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 			}
 			bare(quotes[d.Plan])(w, r)
+		},
+		"GET /berth/v1/audit": func(w http.ResponseWriter, r *http.Request) {
+			query := r.URL.Query()
+			if query.Get("format") != "" {
+				_, _ = io.WriteString(w, "id,at\r\n")
+				return
+			}
+			if query.Get("action") != "deployment" && query.Get("cursor") == "" {
+				bare(api.AuditEntries{Entries: auditLog[:1], Next: "2"})(w, r)
+				return
+			}
+			bare(api.AuditEntries{Entries: auditLog})(w, r)
 		},
 		"GET /berth/v1/prices":                              bare(api.PriceList{Prices: priceBook}),
 		"POST /berth/v1/prices":                             bare(api.PriceList{Prices: priceBook[1:2]}),

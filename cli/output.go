@@ -46,7 +46,7 @@ var exports = map[string]string{"exports": "yes"}
 // checkOutput refuses a format that a command does not write, before it does anything.
 func (p *program) checkOutput(cmd *cobra.Command, _ []string) error {
 	if (p.output == formatCSV || p.output == formatNDJSON) && cmd.Annotations["exports"] == "" {
-		return usageError{cmd, "--output: " + string(p.output) + " is for berth usage; this command writes table, json or yaml"}
+		return usageError{cmd, "--output: " + string(p.output) + " is for berth usage and berth audit; this command writes table, json or yaml"}
 	}
 	return nil
 }

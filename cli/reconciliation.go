@@ -34,20 +34,15 @@ elsewhere. What is left is UNEXPLAINED: it should be 0, always.`,
 				return err
 			}
 			filter := api.ReconciliationFilter{From: period.From, To: period.To, Replica: replica, Unexplained: unexplained}
-			all := []api.ReconciliationRow{}
-			for cursor := ""; ; {
+			all, more, err := somePages(most, func(cursor string) ([]api.ReconciliationRow, string, error) {
 				page, err := client.Reconciliation(cmd.Context(), filter, cursor)
-				if err != nil {
-					return err
-				}
-				all = append(all, page.Rows...)
-				if cursor = page.Next; cursor == "" || most > 0 && len(all) >= most {
-					break
-				}
+				return page.Rows, page.Next, err
+			})
+			if err != nil {
+				return err
 			}
-			if most > 0 && len(all) > most {
-				all = all[:most]
-				p.say("These are the latest %s; narrow them with --from and --to, or see all with --limit 0.", count(int64(most)))
+			if more {
+				p.sayMore("latest", most)
 			}
 			return p.show(all, p.reconciliationTable(all))
 		}),

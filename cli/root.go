@@ -72,7 +72,7 @@ func New(o Options) *cobra.Command {
 
 	addGroup(root, groupDeployments, "Deployments:", p.deploy(), p.list(), p.get(), p.scale(), p.update(), p.stop(), p.start(), p.delete(), p.events(), p.explain(), p.logs(), p.chat(), p.capacity(), p.overflow())
 	addGroup(root, groupModels, "Models:", p.model(), p.calibrate(), p.upload(), p.imports(), p.tunes())
-	addGroup(root, groupAccess, "Access:", p.keys(), p.workspaces(), p.accounts())
+	addGroup(root, groupAccess, "Access:", p.keys(), p.workspaces(), p.accounts(), p.audit())
 	addGroup(root, groupUsage, "Usage and money:", p.usage(), p.reconciliation(), p.statement(), p.prices(), p.payments(), p.ledger())
 	for _, c := range o.Local {
 		checkUsage(c)

@@ -177,22 +177,15 @@ func usageFigures(r api.UsageRow) []string {
 }
 
 func (p *program) showRecords(cmd *cobra.Command, client *api.Client, filter api.UsageFilter, most int) error {
-	all := []api.UsageRecord{}
-	for cursor := ""; ; {
+	all, more, err := somePages(most, func(cursor string) ([]api.UsageRecord, string, error) {
 		page, err := client.UsageRecords(cmd.Context(), filter, cursor)
-		if err != nil {
-			return err
-		}
-		all = append(all, page.Records...)
-		cursor = page.Next
-		if most > 0 && (len(all) > most || len(all) == most && cursor != "") {
-			all = all[:most]
-			p.say("These are the first %s; narrow them with --from and --to, or see all with --limit 0.", count(int64(most)))
-			break
-		}
-		if cursor == "" {
-			break
-		}
+		return page.Records, page.Next, err
+	})
+	if err != nil {
+		return err
+	}
+	if more {
+		p.sayMore("first", most)
 	}
 	return p.show(all, p.recordTable(all))
 }

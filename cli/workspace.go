@@ -369,16 +369,3 @@ func pays(a api.Account) string {
 	}
 	return text
 }
-
-// everyPage reads a list to its end.
-func everyPage[T any](read func(cursor string) ([]T, string, error)) ([]T, error) {
-	all := []T{}
-	for cursor := ""; ; {
-		page, next, err := read(cursor)
-		all = append(all, page...)
-		if err != nil || next == "" {
-			return all, err
-		}
-		cursor = next
-	}
-}

@@ -125,6 +125,7 @@ func (d *desk) wire() {
 			Writer: w, Engines: engines, SpecsOf: deployments.SpecsOf, Begin: func(string) {},
 		},
 		Usage:     &berth.Usage{Store: d.store},
+		Audits:    &berth.Audits{Store: d.store},
 		Inventory: &berth.Inventory{Store: d.store},
 		Prices:    &berth.Prices{Writer: w},
 		Books:     &berth.Books{Writer: w},

@@ -57,6 +57,24 @@ type export struct {
 	rows func(write func(value any, cells []any) error) error
 }
 
+// paged is an export of a list that is read in pages: it begins with the one that was read,
+// and more reads each further one, nil behind the last, when the one before has been sent.
+func paged[T any](form, name string, columns []string, page []T, more func() ([]T, error), row func(*T) (value any, cells []any)) export {
+	return export{form: form, name: name, columns: columns, rows: func(write func(any, []any) error) error {
+		for {
+			for i := range page {
+				if err := write(row(&page[i])); err != nil {
+					return err
+				}
+			}
+			var err error
+			if page, err = more(); err != nil || page == nil {
+				return err
+			}
+		}
+	}}
+}
+
 // exportBuffer is what is collected before it is sent.
 const exportBuffer = 64 << 10
 

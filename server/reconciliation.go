@@ -78,5 +78,5 @@ func readPlace(cursor string) (*berth.ReconciliationPlace, error) {
 			return &berth.ReconciliationPlace{Hour: hour, ReplicaID: parts[1], Nonce: parts[2]}, nil
 		}
 	}
-	return nil, berth.Errorf(berth.CodeInvalid, "The cursor is none of ours; take it from next of the page before.")
+	return nil, berth.Errorf(berth.CodeInvalid, "The cursor is not one of this list; use the next of its last page.")
 }

@@ -38,6 +38,7 @@ type Options struct {
 
 	Calibrations    *berth.Calibrations
 	Reconciliations *berth.Reconciliations
+	Audits          *berth.Audits
 	// Authenticate finds the live key of a token ("" included), as it acts in the named
 	// workspace ("": its own), or refuses with berth.CodeUnauthenticated or
 	// berth.CodeWorkspaceDenied.
@@ -161,6 +162,7 @@ func New(o Options) *Server {
 	s.own("GET /berth/v1/usage", s.usageTotals)
 	s.own("GET /berth/v1/usage/records", s.usageRecords)
 	s.own("GET /berth/v1/reconciliation", s.reconciliation)
+	s.own("GET /berth/v1/audit", s.listAudits)
 	s.own("GET /berth/v1/specs", s.listSpecs)
 	s.own("GET /berth/v1/nodes", s.listNodes)
 	s.mux.HandleFunc("POST /berth/v1/backup", s.createBackup)

@@ -157,30 +157,20 @@ var recordColumns = []string{
 	"input_tokens", "cached_tokens", "output_tokens", "thinking_tokens", "billable", "end", "source",
 }
 
-// recordsExport begins with the page that was read and reads each further one when the one
-// before has been sent.
 func (s *Server) recordsExport(ctx context.Context, form string, f berth.UsageFilter, records []berth.UsageRecord, next string) export {
-	return export{form: form, name: "usage-records", columns: recordColumns, rows: func(write func(any, []any) error) error {
-		for {
-			for i := range records {
-				u := usageRecord(&records[i])
-				err := write(u, []any{
-					u.ID, u.CallID, u.WorkspaceID, u.KeyID, u.DeployedModel, u.ModelName, u.Plan, u.Class, u.Replica, u.StartedAt, u.FirstTokenAt, u.EndedAt,
-					u.InputTokens, u.CachedTokens, u.OutputTokens, u.ThinkingTokens, u.Billable, u.End, u.Source,
-				})
-				if err != nil {
-					return err
-				}
-			}
-			if next == "" {
-				return nil
-			}
-			var err error
-			if records, next, err = s.Usage.Records(ctx, f, next, usagePage); err != nil {
-				return err
-			}
+	more := func() (list []berth.UsageRecord, err error) {
+		for next != "" && len(list) == 0 && err == nil { // a page can be empty and be followed by another
+			list, next, err = s.Usage.Records(ctx, f, next, usagePage)
 		}
-	}}
+		return list, err
+	}
+	return paged(form, "usage-records", recordColumns, records, more, func(r *berth.UsageRecord) (any, []any) {
+		u := usageRecord(r)
+		return u, []any{
+			u.ID, u.CallID, u.WorkspaceID, u.KeyID, u.DeployedModel, u.ModelName, u.Plan, u.Class, u.Replica, u.StartedAt, u.FirstTokenAt, u.EndedAt,
+			u.InputTokens, u.CachedTokens, u.OutputTokens, u.ThinkingTokens, u.Billable, u.End, u.Source,
+		}
+	})
 }
 
 var classes = []berth.Class{"", berth.ClassReserved, berth.ClassOverflow, berth.ClassShared, berth.ClassDedicated, berth.ClassProbe}

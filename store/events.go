@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 
 	berth "github.com/berthhq/berth"
 )
@@ -61,8 +62,27 @@ func (s events) AppendAudit(ctx context.Context, a berth.Audit) error {
 	return auditTable.insert(ctx, s.tx, a)
 }
 
-func (s events) Audits(ctx context.Context, after string, limit int64) ([]berth.Audit, error) {
-	var f filter
-	f.add("id > ?", after)
-	return auditTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(0, limit), f.args...)
+// Audits has an index of (at, id) behind each column that entries are chosen by.
+func (s events) Audits(ctx context.Context, f berth.AuditFilter, after *berth.AuditPlace, limit int64) ([]berth.Audit, error) {
+	var w filter
+	w.equals("workspace_id", f.WorkspaceID)
+	w.equals("key_id", f.KeyID)
+	w.equals("target", f.Target)
+	if f.Action == "" || strings.Contains(f.Action, ".") {
+		w.equals("action", f.Action)
+	} else {
+		w.add("action > ?", f.Action+".")
+		w.add("action < ?", f.Action+"/") // the sign after the dot
+	}
+	if !f.From.IsZero() {
+		w.add("at >= ?", instant{&f.From})
+	}
+	if !f.To.IsZero() {
+		w.add("at < ?", instant{&f.To})
+	}
+	if after != nil {
+		w.add("(at, id) < (?, ?)", instant{&after.At})
+		w.args = append(w.args, after.ID)
+	}
+	return auditTable.all(ctx, s.tx, w.where()+" ORDER BY at DESC, id DESC"+w.page(0, limit), w.args...)
 }

@@ -145,6 +145,7 @@ var decisions = map[string]access{
 	"GET /berth/v1/usage/records": {isolation: scoped, role: api.RoleInference},
 
 	"GET /berth/v1/reconciliation": {isolation: wide, role: api.RoleOwner},
+	"GET /berth/v1/audit":          {isolation: wide, role: api.RoleOwner},
 	"GET /metrics":                 {isolation: wide, role: api.RoleOwner},
 
 	"GET /berth/v1/specs":   {isolation: wide, role: api.RoleInference},

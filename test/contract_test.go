@@ -46,6 +46,7 @@ var theContract = sync.OnceValues(func() (*contract, error) {
 	formats := []config.Option{
 		config.WithFormatAssertions(), config.WithContentAssertions(),
 		config.WithBodyDecoder("text/event-stream", content.JSONDecoder()), // one event at a time: see events
+		config.WithBodyDecoder("application/x-ndjson", content.TextDecoder()),
 	}
 	requests, faults := validator.NewValidator(document, formats...)
 	answers, more := validator.NewValidator(document, append(formats, config.WithStrictMode(),

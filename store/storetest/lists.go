@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"pgregory.net/rapid"
@@ -236,10 +237,10 @@ var lists = []promise{
 			}
 		}
 	}},
-	{"events and audits go on after an id and stop at the limit while more are written", func(s suite) {
+	{"events go on after an id and stop at the limit while more are written", func(s suite) {
 		s.settle()
 		ctx := s.Context()
-		var seen, audits []string
+		var seen []string
 		written := 0
 		after := func(list []string) string {
 			if len(list) == 0 {
@@ -251,22 +252,16 @@ var lists = []promise{
 			s.write(func(tx berth.Tx) error {
 				for range 2 {
 					written++
-					err := first(
-						tx.Events().Append(ctx, berth.Event{ID: numbered("evt_", written), DeploymentID: deploymentID}),
-						tx.Events().AppendAudit(ctx, berth.Audit{ID: numbered("evt_", written)}),
-					)
-					if err != nil {
+					if err := tx.Events().Append(ctx, berth.Event{ID: numbered("evt_", written), DeploymentID: deploymentID}); err != nil {
 						return err
 					}
 				}
 				return nil
 			})
 			view(s, func(tx berth.Tx) (struct{}, error) {
-				page, err1 := tx.Events().List(ctx, deploymentID, after(seen), 2)
+				page, err := tx.Events().List(ctx, deploymentID, after(seen), 2)
 				seen = append(seen, ids(page, func(e berth.Event) string { return e.ID })...)
-				apage, err2 := tx.Events().Audits(ctx, after(audits), 2)
-				audits = append(audits, ids(apage, func(a berth.Audit) string { return a.ID })...)
-				return struct{}{}, first(err1, err2)
+				return struct{}{}, err
 			})
 		}
 		var want []string
@@ -274,7 +269,6 @@ var lists = []promise{
 			want = append(want, numbered("evt_", i+1))
 		}
 		s.same("events", seen, want)
-		s.same("audits", audits, want)
 		view(s, func(tx berth.Tx) (struct{}, error) {
 			count, err1 := tx.Events().Count(ctx, deploymentID)
 			s.same("count", count, int64(written))
@@ -287,6 +281,67 @@ var lists = []promise{
 			return struct{}{}, first(err1, err2, err3, err4)
 		})
 	}},
+	{"the audit log is read the newest first, by any of what an entry has, in pages that do not shift", auditLog},
+}
+
+// auditLog holds pages of each filter against the definition, while more is written.
+func auditLog(s suite) {
+	ctx := s.Context()
+	var all []berth.Audit
+	write := func(n int) {
+		s.write(func(tx berth.Tx) error {
+			for range n {
+				i := len(all)
+				a := berth.Audit{
+					ID: numbered("aud_", (i*7)%100), At: epoch.Add(time.Duration(i/3) * time.Second), // three in each instant, in no order of ids
+					WorkspaceID: numbered("llm-", i%2), KeyID: numbered("key_", i%3),
+					Action: []string{"deployment.create", "deployment.delete", "deployments.create", "key.create", "deploy.x"}[i%5], Target: numbered("target", i%4),
+				}
+				if err := tx.Events().AppendAudit(ctx, a); err != nil {
+					return err
+				}
+				all = append(all, a)
+			}
+			return nil
+		})
+	}
+	write(60)
+	for i, f := range []berth.AuditFilter{
+		{},
+		{WorkspaceID: "llm-1"},
+		{KeyID: "key_2"},
+		{Action: "deployment.create"},
+		{Action: "deployment"},
+		{Action: "nobody"},
+		{Target: "target3"},
+		{From: epoch.Add(2 * time.Second), To: epoch.Add(9 * time.Second)},
+		{WorkspaceID: "llm-0", KeyID: "key_0", Action: "deployment", To: epoch.Add(15 * time.Second)},
+	} {
+		var want, got []string
+		for _, a := range slices.SortedFunc(slices.Values(all), func(a, b berth.Audit) int {
+			return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.ID, a.ID))
+		}) {
+			noun, _, _ := strings.Cut(a.Action, ".")
+			if (f.WorkspaceID == "" || a.WorkspaceID == f.WorkspaceID) && (f.KeyID == "" || a.KeyID == f.KeyID) && (f.Target == "" || a.Target == f.Target) &&
+				(f.Action == "" || a.Action == f.Action || noun == f.Action) &&
+				!a.At.Before(f.From) && (f.To.IsZero() || a.At.Before(f.To)) {
+				want = append(want, a.ID)
+			}
+		}
+		var after *berth.AuditPlace
+		for {
+			page := view(s, func(tx berth.Tx) ([]berth.Audit, error) { return tx.Events().Audits(ctx, f, after, 4) })
+			got = append(got, ids(page, func(a berth.Audit) string { return a.ID })...)
+			if len(page) < 4 {
+				break
+			}
+			after = &berth.AuditPlace{At: page[3].At, ID: page[3].ID}
+			if i == 0 && len(all) < 80 {
+				write(1) // newer than what is read
+			}
+		}
+		s.same(fmt.Sprintf("entries of %+v", f), got, want)
+	}
 }
 
 // pagesAreASort compares random pages of random deployments with the definition.

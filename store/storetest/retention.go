@@ -96,6 +96,6 @@ var retention = []promise{
 		})
 		s.same("one that lives", rows(func(tx berth.Tx) (int64, error) { return tx.Deployments().Forget(ctx, deploymentID, 1) }), []int64{0})
 		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return second(tx.Deployments().Get(ctx, "dep_buried")) })
-		s.same("audits left", len(view(s, func(tx berth.Tx) ([]berth.Audit, error) { return tx.Events().Audits(ctx, "", 10) })), 1)
+		s.same("audits left", len(view(s, func(tx berth.Tx) ([]berth.Audit, error) { return tx.Events().Audits(ctx, berth.AuditFilter{}, nil, 10) })), 1)
 	}},
 }

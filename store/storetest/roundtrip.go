@@ -222,7 +222,7 @@ var roundTrips = []promise{
 		place:  func(a *berth.Audit) { a.ID = "aud_new" },
 		insert: func(ctx context.Context, tx berth.Tx, a berth.Audit) error { return tx.Events().AppendAudit(ctx, a) },
 		read: func(ctx context.Context, tx berth.Tx) (berth.Audit, error) {
-			list, err := tx.Events().Audits(ctx, "", 1)
+			list, err := tx.Events().Audits(ctx, berth.AuditFilter{}, nil, 1)
 			return pick(list, err, func(berth.Audit) bool { return true })
 		},
 	}.check},
