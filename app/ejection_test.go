@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -130,4 +131,87 @@ func TestAPoolAvoidsWhatFails(t *testing.T) {
 			t.Errorf("it works again and got %d of 5 calls", n-1)
 		}
 	})
+}
+
+// TestAPoolAvoidsWhatIsSilent: of two replicas of a pool one never begins an answer. Callers
+// who wait for it in vain, while the other one answers, make it get no more calls, unless it
+// is always one prompt that nothing comes of.
+func TestAPoolAvoidsWhatIsSilent(t *testing.T) {
+	t.Parallel()
+	crowd := gather(t, fakeengine.Script{Slots: 4, Reply: "word"}, 0, "small")
+	hung := fakeengine.New(fakeengine.Script{Slots: 4, Faults: []fakeengine.Fault{{Kind: fakeengine.FaultHangBeforeHeaders}}}, fakeengine.Options{Key: "engine"})
+	t.Cleanup(func() { hung.Kill(0) })
+	asked := crowd.beside(t, hung.ServeHTTP, false)
+	trust := func() berth.Trust {
+		for _, r := range crowd.Explain("small").Queue.Replicas {
+			if r.ReplicaID == "rep_2" {
+				return r.Trust
+			}
+		}
+		t.Fatal("the pool has no such replica")
+		return 0
+	}
+	wait := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal(what)
+			}
+		}
+	}
+	// inVain has a caller wait three minutes for it while others are answered.
+	inVain := func(prompt string) {
+		t.Helper()
+		for before := asked.Load(); asked.Load() == before; {
+			ctx, leave := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				if response, err := crowd.ask(ctx, "small", prompt); err == nil {
+					_, _ = io.Copy(io.Discard, response.Body)
+					_ = response.Body.Close()
+				}
+			}()
+			answered := func() bool {
+				select {
+				case <-ended:
+					return true
+				default:
+					return false
+				}
+			}
+			wait("nobody got the call", func() bool { return answered() || asked.Load() > before })
+			if asked.Load() > before {
+				crowd.ahead.Add(int64(2 * time.Minute))
+				if _, status := crowd.call(t.Context(), "small"); status != http.StatusOK {
+					t.Errorf("the other replica answered %d", status)
+				}
+				crowd.ahead.Add(int64(time.Minute))
+			}
+			leave()
+			<-ended
+			wait("the call does not end", func() bool { return crowd.InFlight("", "rep_2") == 0 })
+		}
+	}
+	for range 4 {
+		inVain("the same")
+	}
+	inVain("another")
+	if got := trust(); got != berth.Trusted {
+		t.Fatalf("two prompts that nothing comes of make its trust %d", got)
+	}
+	inVain("one more")
+	if got := trust(); got != berth.Ejected {
+		t.Fatalf("it has trust %d after three prompts that nothing came of", got)
+	}
+	before := asked.Load()
+	crowd.ahead.Add(-int64(time.Hour)) // so that no trial is due, however busy the machine is
+	for range 8 {
+		if _, status := crowd.call(t.Context(), "small"); status != http.StatusOK {
+			t.Errorf("a call got %d", status)
+		}
+	}
+	if n := asked.Load() - before; n > 0 {
+		t.Errorf("%d calls more went to it", n)
+	}
 }

@@ -28,7 +28,10 @@ type crowd struct {
 	*gateway.Gateway
 	url    string
 	client *http.Client
+	ahead  atomic.Int64 // how much the gateway's clock is, in ns
 }
+
+func (c *crowd) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
 // crowded says what the engine can do: a call reads 100 tokens and writes 20 in 0.36 s
 // with all slots busy.
@@ -83,7 +86,7 @@ func gather(t *testing.T, script fakeengine.Script, soldPPM int64, loras ...stri
 	c := &crowd{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
 	drivers := engine.Drivers(engine.Config{})
 	c.Gateway = gateway.New(gateway.Options{
-		Hash: hash, Meter: noMeter{}, Now: time.Now, NewID: newID,
+		Hash: hash, Meter: noMeter{}, Now: c.now, NewID: newID,
 		Engine: func(name string) gateway.Dialect { return drivers[name] },
 		Limits: (&lastMinute{now: time.Now}).newLimiter,
 		Pools:  func() gateway.Scheduler { return sched.NewPool(sched.Bounds{}) },
@@ -121,7 +124,11 @@ func (c *crowd) call(ctx context.Context, model string) (first time.Duration, st
 
 // send begins a call; header are names and values.
 func (c *crowd) send(ctx context.Context, model string, header ...string) (*http.Response, error) {
-	prompt := strings.TrimSpace(strings.Repeat("ask ", 100))
+	return c.ask(ctx, model, strings.TrimSpace(strings.Repeat("ask ", 100)), header...)
+}
+
+// ask is the same for any prompt.
+func (c *crowd) ask(ctx context.Context, model, prompt string, header ...string) (*http.Response, error) {
 	body := fmt.Sprintf(`{"model":%q,"stream":true,"max_tokens":20,"messages":[{"role":"user","content":%q}]}`, model, prompt)
 	request, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/chat/completions", strings.NewReader(body))
 	request.Header.Set("Authorization", "Bearer sk-1")

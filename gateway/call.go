@@ -34,8 +34,9 @@ type call struct {
 	mark        berth.UsageMark
 	beat        uint32 // of the last mark
 	lease       *lease
-	taken       bool  // the engine has the call
-	usage       usage // stream
+	sent        time.Time // to the engine, the last time
+	taken       bool      // the engine has the call
+	usage       usage     // stream
 	firstToken  time.Time
 }
 

@@ -138,7 +138,7 @@ func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
 	if err := c.compose(buffer, dialect); err != nil {
 		return nil, err
 	}
-	c.taken = true
+	c.taken, c.sent = true, g.now()
 	response, err := g.engines.post(ctx, c.request.operation.url(c.target.URL), c.target.Key, buffer)
 	switch {
 	case err != nil && notTaken(err) && ctx.Err() == nil:

@@ -36,6 +36,7 @@ type replica struct {
 	inFlight atomic.Int64
 	hash     uint64                 // of its id
 	health   atomic.Pointer[health] // nil: nothing failed since it last answered
+	spoke    atomic.Int64           // when it last said something, in ns of Unix time; 0: never
 }
 
 const dropped = -1

@@ -36,10 +36,11 @@ func (c *call) booked(t Tokens) berth.Booked {
 	return b
 }
 
-// marksProgress does so once per beat.
+// marksProgress does so once per beat, when the engine has said something.
 func (g *Gateway) marksProgress(c *call) {
 	if beat := g.meter.Beat(); beat != c.beat {
 		c.beat = beat
+		c.lease.replica.speaks(g.now())
 		g.progress(c)
 	}
 }

@@ -181,7 +181,18 @@ const (
 	ejectFirst = time.Second
 	ejectMost  = 30 * time.Second
 	trialMost  = 10 * time.Second // until another call may try, if nothing is heard of one
+
+	// silentTrialMost is the same for a replica that is silent: each trial may be a caller
+	// who waits for nothing.
+	silentTrialMost = 30 * time.Second
 )
+
+// fault is a failure as it counts against a replica.
+type fault struct {
+	weight int    // of ejectAfter; 0: it does not count
+	broke  bool   // an answer broke off
+	prompt uint64 // of a call whose answer never began: its hash; 0 of other failures
+}
 
 // health is what failed calls told of an engine.
 type health struct {
@@ -191,19 +202,25 @@ type health struct {
 	until     time.Time // no calls before; zero: it is not ejected
 	trial     bool      // a call tries it
 	broke     bool      // it broke off an answer: only a whole one shows that it works
+
+	silences [ejectAfter]uint64 // the prompts of the last calls whose answers never began
 }
 
-// failed returns the health after a failure that counts as so many, and for how long the
-// engine is ejected because of it. What fails of calls that began before an ejection makes
-// it no longer.
-func (h health) failed(engine string, weight int, now time.Time) (next health, ejected time.Duration) {
+// failed returns the health after a failure, and for how long the engine is ejected because
+// of it. What fails of calls that began before an ejection makes it no longer, and another
+// silence for the same prompt ejects nobody.
+func (h health) failed(engine string, f fault, now time.Time) (next health, ejected time.Duration) {
 	if h.engine != engine {
 		h = health{engine: engine}
 	}
-	if now.Before(h.until) && !h.trial {
+	h.broke = h.broke || f.broke
+	if now.Before(h.until) && !h.trial || !h.trial && h.counted(f.prompt) {
 		return h, 0
 	}
-	h.failures += weight
+	if f.prompt != 0 {
+		h.silences[h.failures%ejectAfter] = f.prompt
+	}
+	h.failures += f.weight
 	if h.failures >= ejectAfter {
 		ejected = min(ejectFirst<<min(h.ejections, 10), ejectMost)
 		h.until = now.Add(ejected)
@@ -226,8 +243,16 @@ func (h health) takes(engine string, now time.Time) (calls, trial bool) {
 
 // tried returns the health while a call tries the engine.
 func (h health) tried(now time.Time) health {
-	h.until, h.trial = now.Add(trialMost), true
+	h.until, h.trial = now.Add(h.trialTime()), true
 	return h
+}
+
+// trialTime is how long a call tries the engine before another may.
+func (h health) trialTime() time.Duration {
+	if h.silences != [ejectAfter]uint64{} {
+		return silentTrialMost
+	}
+	return trialMost
 }
 
 // ejected reports whether a replica whose health is h gets no calls for now, and whether
@@ -252,18 +277,17 @@ func (r *replica) worked(whole bool) bool {
 }
 
 // failed remembers a failure and returns for how long the replica is ejected because of
-// it, 0 when it is not.
-func (r *replica) failed(engine string, weight int, broke bool, now time.Time) time.Duration {
+// it, 0 when it is not, and how long each call may try it afterwards.
+func (r *replica) failed(engine string, f fault, now time.Time) (ejected, trial time.Duration) {
 	for {
 		old := r.health.Load()
 		var h health
 		if old != nil {
 			h = *old
 		}
-		next, ejected := h.failed(engine, weight, now)
-		next.broke = next.broke || broke
+		next, ejected := h.failed(engine, f, now)
 		if r.health.CompareAndSwap(old, &next) {
-			return ejected
+			return ejected, next.trialTime()
 		}
 	}
 }
@@ -280,30 +304,44 @@ func notTaken(err error) bool {
 }
 
 // judge remembers how an engine met a call: err is nil when it began to answer, or when
-// the answer is whole. What a client or the gateway ended says nothing about it.
+// the answer is whole. What a client or the gateway ended says nothing about it once the
+// answer has begun, and before that only as much as [silence] says.
 func (g *Gateway) judge(c *call, err error, began bool) {
-	var weight int
-	switch {
-	case err == nil:
+	if err == nil {
+		c.lease.replica.speaks(g.now())
 		if c.lease.replica.worked(began) && c.place != nil {
 			c.place.room.trust(c.target.ReplicaID)
 		}
 		return
-	case notTaken(err):
-		weight = ejectAfter
-	case failureOf(err).problem == problemEngine, failureOf(err).problem == problemIdle:
-		weight = 1
-	default:
+	}
+	f := g.faultOf(c, err, began)
+	if f.weight == 0 {
 		return
 	}
-	wait := c.lease.replica.failed(c.target.Key, weight, began, g.now())
+	wait, trial := c.lease.replica.failed(c.target.Key, f, g.now())
 	if wait <= 0 {
 		return
 	}
 	if c.place != nil {
-		c.place.room.distrust(c.target.ReplicaID, wait)
+		c.place.room.distrust(c.target.ReplicaID, wait, trial)
 	}
 	if len(c.route.Targets) > 1 {
 		g.logger.Warn("replica ejected", "replica", c.target.ReplicaID, "deployment", c.route.DeploymentID, "for", wait, "cause", cmp.Or(errors.Unwrap(err), err).Error())
 	}
+}
+
+// faultOf is what a call's failure counts against its replica.
+func (g *Gateway) faultOf(c *call, err error, began bool) fault {
+	if notTaken(err) {
+		return fault{weight: ejectAfter, broke: began}
+	}
+	switch failureOf(err).problem {
+	case problemEngine, problemIdle:
+		return fault{weight: 1, broke: began}
+	case problemTimeout, problemGone:
+		if c.taken && !began {
+			return g.silent(c)
+		}
+	}
+	return fault{}
 }

@@ -210,7 +210,7 @@ func TestHealth(t *testing.T) {
 		}
 		fail := func(weight int, want time.Duration) {
 			t.Helper()
-			if got := r.failed("k", weight, false, time.Now()); got != want {
+			if got, _ := r.failed("k", fault{weight: weight}, time.Now()); got != want {
 				t.Errorf("ejected for %s, want %s", got, want)
 			}
 		}
@@ -239,7 +239,7 @@ func TestHealth(t *testing.T) {
 		r.worked(false)
 		expect("an answer", "k", false, false)
 		fail(ejectAfter, time.Second) // nobody listens
-		if got := r.failed("k2", 1, false, time.Now()); got != 0 {
+		if got, _ := r.failed("k2", fault{weight: 1}, time.Now()); got != 0 {
 			t.Errorf("the first failure of another engine ejects it for %s", got)
 		}
 	})

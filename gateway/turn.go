@@ -52,6 +52,7 @@ type pool struct {
 type failing struct {
 	until time.Time
 	trial bool
+	most  time.Duration // until another call may try, if nothing is heard of one
 }
 
 // turnPlace is a call's turn in a pool.
@@ -131,14 +132,15 @@ func (p *pool) inform() {
 	p.tell(p.scheduler.SetReplicas(replicas, p.now()))
 }
 
-// distrust keeps calls away from a replica that failed, for as long.
-func (p *pool) distrust(replicaID string, wait time.Duration) {
+// distrust keeps calls away from a replica that failed for a time, and lets one try it in
+// each time of trial afterwards.
+func (p *pool) distrust(replicaID string, wait, trial time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.told == nil || !slices.ContainsFunc(p.told.Replicas, func(r berth.PoolReplica) bool { return r.ID == replicaID }) {
 		return
 	}
-	p.failing[replicaID] = &failing{until: p.now().Add(wait)}
+	p.failing[replicaID] = &failing{until: p.now().Add(wait), most: trial}
 	p.inform()
 }
 
@@ -158,7 +160,7 @@ func (p *pool) tryFailing(now time.Time) {
 	due := false
 	for _, f := range p.failing {
 		if !now.Before(f.until) {
-			f.until, f.trial, due = now.Add(trialMost), true, true
+			f.until, f.trial, due = now.Add(f.most), true, true
 		}
 	}
 	if due {
