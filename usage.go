@@ -30,6 +30,7 @@ const (
 	EndTimeout      End = "timeout"
 	EndRefused      End = "refused"
 	EndBerthCrashed End = "berth_crashed" // and with it the connection to the caller
+	EndStopped      End = "stopped"       // the deployment was stopped or deleted meanwhile, or Berth
 )
 
 // Source says where the figures of a record come from.

@@ -75,7 +75,7 @@ pays for the workspace. Output can also be csv or ndjson, written as it comes.`,
 	flags.StringVar(&f.filter.Class, "class", "", "only calls of this `class`: reserved, overflow, shared, dedicated or probe")
 	flags.StringVar(&f.workspace, "workspace", "", "of another workspace, by its `id`, or of all (owners)")
 	flags.BoolVar(&records, "records", false, "show single calls, oldest first")
-	flags.StringVar(&f.filter.End, "end", "", "only records that `ended` so: stop, length, tool_calls, client_gone, engine_failed, timeout, refused or berth_crashed")
+	flags.StringVar(&f.filter.End, "end", "", "only records that `ended` so: stop, length, tool_calls, client_gone, engine_failed, timeout, refused, berth_crashed or stopped")
 	flags.StringVar(&f.filter.Source, "source", "", "only records with `figures` of engine, counted or unknown")
 	flags.BoolVar(&f.unbilled, "unbilled", false, "only records that are not billed")
 	flags.IntVar(&most, "limit", 1000, "at most this `number` of records; 0: all")

@@ -196,6 +196,6 @@ func timedOut() *failure { return fail(problemTimeout).ending(berth.EndTimeout) 
 func wentIdle() *failure { return fail(problemIdle).ending(berth.EndEngineFailed) }
 
 func wasCut() *failure {
-	return fail(problemUnavailable).finally().ending(berth.EndEngineFailed).
+	return fail(problemUnavailable).finally().ending(berth.EndStopped).
 		say("The deployment was taken down while the call was running.")
 }

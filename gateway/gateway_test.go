@@ -29,8 +29,13 @@ func (h *house) startHanging(t *testing.T) *http.Response {
 
 func TestCut(t *testing.T) {
 	t.Parallel()
-	h := open(t, plan{scripts: []fakeengine.Script{hanging(1)}})
-	response := h.startHanging(t)
+	h := open(t, plan{scripts: []fakeengine.Script{{Faults: []fakeengine.Fault{{Kind: fakeengine.FaultHangMidStream, AfterEvents: 3}}}}})
+	response, err := h.client.Do(h.request(t.Context(), t, http.MethodPost, chatPath, chat("count to 5", `"stream":true`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	readUntil(t, response.Body, ` 2"`)
 	if h.InFlight("dep_1", "") != 1 || h.InFlight("", "rep_0") != 1 || h.InFlight("dep_1", "rep_0") != 1 || h.InFlight("dep_2", "") != 0 || h.InFlight("dep_1", "rep_9") != 0 {
 		t.Error("the call is not counted where it runs")
 	}
@@ -41,7 +46,24 @@ func TestCut(t *testing.T) {
 	h.Cut("dep_1")
 	readUntil(t, response.Body, `"code":"ModelUnavailable"`)
 	must(t, h.engines[0].WaitCancelled(waiting(t), 1))
-	if r := h.meter.wait(t, 1)[0]; r.End != berth.EndEngineFailed || r.Billable {
+	// Else who deletes a deployment in time never pays for its streams.
+	if r := h.meter.wait(t, 1)[0]; r.End != berth.EndStopped || !r.Billable || r.Source != berth.SourceCounted || r.OutputTokens != 2 {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// A whole answer that a stop has kept from its caller is not paid for.
+func TestCutBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	h := open(t, plan{scripts: []fakeengine.Script{hanging(1)}})
+	answered := make(chan result)
+	go func() { answered <- h.post(t, chatPath, chat("hang")) }()
+	must(t, h.engines[0].WaitInFlight(waiting(t), 1))
+	h.Cut("")
+	if got := <-answered; got.status != http.StatusServiceUnavailable {
+		t.Errorf("got %d: %s", got.status, got.body)
+	}
+	if r := h.meter.wait(t, 1)[0]; r.End != berth.EndStopped || r.Billable || r.Source != berth.SourceUnknown {
 		t.Errorf("record %+v", r)
 	}
 }

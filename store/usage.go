@@ -18,6 +18,7 @@ var (
 	ends = []berth.End{
 		"", berth.EndStop, berth.EndLength, berth.EndToolCalls, berth.EndClientGone,
 		berth.EndEngineFailed, berth.EndTimeout, berth.EndRefused, berth.EndBerthCrashed,
+		berth.EndStopped,
 	}
 	sources = []berth.Source{"", berth.SourceEngine, berth.SourceCounted, berth.SourceUnknown}
 )
