@@ -1,31 +1,22 @@
 package berth_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
 	berth "github.com/berthhq/berth"
-	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 // A record that was reconciled and is not in the store is unexplained, once.
 func TestAuditFindsWhatTheStoreLost(t *testing.T) {
 	t.Parallel()
-	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := sqlitetest.Open(t)
 	hour := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
 	right := berth.Reconciliation{ReplicaID: "rep_1", Nonce: "run_1", Hour: hour, Recorded: berth.Tokens{Input: 10, Output: 5}, Engine: berth.Tokens{Input: 10, Output: 5}}
 	wrong := right
 	wrong.Nonce, wrong.Recorded, wrong.Engine = "run_2", berth.Tokens{Input: 30, Output: 9}, berth.Tokens{Input: 30, Output: 9}
-	err = s.Tx(t.Context(), func(tx berth.Tx) error {
+	err := s.Tx(t.Context(), func(tx berth.Tx) error {
 		for _, r := range []berth.Reconciliation{right, wrong} {
 			record := berth.UsageRecord{
 				ID: "use_" + r.Nonce, ReplicaID: r.ReplicaID, Nonce: r.Nonce, Class: berth.ClassDedicated, Plan: berth.PlanMU, End: berth.EndStop, Source: berth.SourceEngine,

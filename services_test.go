@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,7 +13,7 @@ import (
 	"time"
 
 	berth "github.com/berthhq/berth"
-	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/sqlitetest"
 	"github.com/berthhq/berth/store/storetest"
 )
 
@@ -53,9 +52,7 @@ type house struct {
 // the catalogue below.
 func newHouse(t testing.TB, threads ...int64) *house {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
-	must(t, err)
-	t.Cleanup(func() { must(t, s.Close()) })
+	s := sqlitetest.Open(t)
 	h := &house{TB: t, store: storetest.Twice(s), once: s, inbox: newInbox(), time: time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)}
 	h.wire()
 	h.tx(func(ctx context.Context, tx berth.Tx) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/berthhq/berth/backup"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 // kept is a data directory with a model inside of it and one outside, an engine that
@@ -36,6 +37,7 @@ func newKept(t *testing.T) kept {
 		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		must(t, os.WriteFile(path, []byte(content), 0o600))
 	}
+	sqlitetest.Put(t, filepath.Join(k.data, databaseFile))
 	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(k.data, databaseFile)})
 	must(t, err)
 	adapter := berth.AdapterRef{Digest: "sha256:aa", Path: k.inside}

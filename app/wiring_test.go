@@ -19,7 +19,7 @@ import (
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/config"
 	"github.com/berthhq/berth/gateway"
-	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 func TestTheNodeIsDetectedUnlessItIsSaid(t *testing.T) {
@@ -215,9 +215,7 @@ func TestIDs(t *testing.T) {
 
 func TestRoutingCarriesEachVersionOnce(t *testing.T) {
 	t.Parallel()
-	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
-	must(t, err)
-	t.Cleanup(func() { must(t, s.Close()) })
+	s := sqlitetest.Open(t)
 	var swapped []int64
 	r := &routing{store: s, now: time.Now, swap: func(n *berth.Snapshot) { swapped = append(swapped, n.Version) }}
 	r.address = func(*berth.Replica) (string, string, bool) { return "", "", false }

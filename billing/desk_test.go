@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"github.com/berthhq/berth/billing"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.M{M: m}) }
@@ -66,7 +66,7 @@ func (o *office) newDesk(s berth.Store) *billing.Desk {
 
 func openSQLite(t testing.TB) berth.Store {
 	t.Helper()
-	return mustStore(t, store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
+	return mustStore(t, store.Config{Path: sqlitetest.File(t)})
 }
 
 func openPostgres(t testing.TB) berth.Store {

@@ -22,6 +22,7 @@ import (
 	"github.com/berthhq/berth/journal"
 	"github.com/berthhq/berth/meter"
 	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -87,12 +88,11 @@ type house struct {
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
-	h := &house{dir: t.TempDir()}
-	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(h.dir, "berth.db")})
+	file := sqlitetest.File(t)
+	s, err := store.Open(t.Context(), store.Config{Path: file})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	h.store = &shop{Store: s}
-	return h
+	return &house{dir: filepath.Dir(file), store: &shop{Store: s}}
 }
 
 // live opens the next life; its records' ids say which.

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	berth "github.com/berthhq/berth"
-	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -112,13 +111,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func openStore(t testing.TB) berth.Store {
-	t.Helper()
-	s, err := store.Open(context.Background(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
-	must(t, err)
-	return s
-}
-
 func usage(n int) berth.UsageRecord {
 	at := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 	return berth.UsageRecord{
@@ -171,8 +163,7 @@ func pusher(t testing.TB, s berth.Store, r http.RoundTripper, change func(*Optio
 func TestEverythingArrivesInOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openStore(t)
-		defer func() { must(t, s.Close()) }()
+		s := sqlitetest.Open(t)
 		r := &receiver{t: t, script: answers(500, 0, 503, 200, 410, 400, 429, 200, 408, 302)}
 		p, log, stop := pusher(t, s, r, nil)
 		defer stop()
@@ -222,8 +213,7 @@ func TestEverythingArrivesInOrder(t *testing.T) {
 func TestADeadURLIsTriedForEver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openStore(t)
-		defer func() { must(t, s.Close()) }()
+		s := sqlitetest.Open(t)
 		var dead atomic.Bool
 		dead.Store(true)
 		r := &receiver{t: t}
@@ -269,8 +259,7 @@ func (f roundTrip) RoundTrip(q *http.Request) (*http.Response, error) { return f
 func TestARepeatIsRecognised(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openStore(t)
-		defer func() { must(t, s.Close()) }()
+		s := sqlitetest.Open(t)
 		r := &receiver{t: t}
 		first := New(Options{URL: "https://h", Types: []string{TypeRecord}, Store: s, Transport: r, Logger: slog.New(slog.DiscardHandler), Batch: 4})
 		must(t, first.Begin(t.Context()))
@@ -298,8 +287,7 @@ func TestARepeatIsRecognised(t *testing.T) {
 // CloudEvents does.
 func TestOthersUnderstandIt(t *testing.T) {
 	t.Parallel()
-	s := openStore(t)
-	defer func() { must(t, s.Close()) }()
+	s := sqlitetest.Open(t)
 	old := "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("o"), 24))
 	secrets, err := Secrets(old + "\n" + secret + "\n")
 	must(t, err)
@@ -405,8 +393,7 @@ func TestWhatIsToldOfWhat(t *testing.T) {
 // Where an endpoint model may not be aimed, the push may not either; nor is it led there.
 func TestTheRuleOfEndpointsHolds(t *testing.T) {
 	t.Parallel()
-	s := openStore(t)
-	defer func() { must(t, s.Close()) }()
+	s := sqlitetest.Open(t)
 	p := New(Options{URL: "http://169.254.169.254/latest", Types: []string{TypeRecord}, Store: s, Logger: slog.New(slog.DiscardHandler)})
 	if err := p.send(t.Context(), "application/json", []byte("{}")); err == nil || !strings.Contains(err.Error(), "link-local") {
 		t.Errorf("%v", err)

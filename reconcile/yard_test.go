@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +18,7 @@ import (
 	"github.com/berthhq/berth/engine"
 	"github.com/berthhq/berth/engine/enginetest"
 	"github.com/berthhq/berth/fakeengine"
-	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/sqlitetest"
 	"github.com/berthhq/berth/store/storetest"
 )
 
@@ -54,9 +53,7 @@ type yard struct {
 // adapters "words", "shout" and "bad", and "remote", whose URL the test sets.
 func newYard(t testing.TB, tune func(*Options)) *yard {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
-	must(t, err)
-	t.Cleanup(func() { must(t, s.Close()) })
+	s := sqlitetest.Open(t)
 	y := &yard{
 		TB: t, store: storetest.Twice(s), tune: tune, traffic: newTraffic(), changed: make(chan struct{}),
 		script: func(engine.Launch) fakeengine.Script { return fakeengine.Script{} },

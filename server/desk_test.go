@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,7 +17,7 @@ import (
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/server"
-	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 const home, away = "llm-home", "llm-away"
@@ -44,9 +43,7 @@ type desk struct {
 
 func newDesk(t testing.TB) *desk {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
-	must(t, err)
-	t.Cleanup(func() { must(t, s.Close()) })
+	s := sqlitetest.Open(t)
 	d := &desk{TB: t, store: s, keys: map[string]string{}, stopping: make(chan struct{}), changed: make(chan struct{}, 100), written: make(chan struct{})}
 	d.snapshot.Store(&berth.Snapshot{})
 	d.clock.Store(time.Date(2026, 10, 2, 1, 0, 0, 512_000_000, time.UTC).UnixNano())

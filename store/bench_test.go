@@ -2,19 +2,19 @@ package store_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 // mustFurnish opens a store with a workspace in it.
 func mustFurnish(b *testing.B) *store.Store {
 	b.Helper()
-	s := mustOpen(b, filepath.Join(b.TempDir(), "berth.db"))
+	s := mustOpen(b, sqlitetest.File(b))
 	furnish(b, s)
 	return s
 }
@@ -78,7 +78,7 @@ func BenchmarkListPageOf50OutOf10000(b *testing.B) {
 // Records as a busy server's: of 200 keys and 50 replicas, with ids as the server makes
 // them, in the fold's batches, sums included.
 func BenchmarkInsertUsage(b *testing.B) {
-	b.Run("sqlite", func(b *testing.B) { insertUsage(b, mustOpen(b, filepath.Join(b.TempDir(), "berth.db"))) })
+	b.Run("sqlite", func(b *testing.B) { insertUsage(b, mustOpen(b, sqlitetest.File(b))) })
 	b.Run("postgres", func(b *testing.B) { insertUsage(b, mustConnect(b, pgtest.Database(b))) })
 }
 

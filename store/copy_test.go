@@ -13,13 +13,14 @@ import (
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 	"github.com/berthhq/berth/store/storetest"
 )
 
 // furnished returns the file of a store with something in every table.
 func furnished(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "berth.db")
+	path := sqlitetest.File(t)
 	s := mustOpen(t, path)
 	storetest.Furnish(t, s)
 	mustTx(t, s, func(tx berth.Tx) error {

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"database/sql"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,12 +9,13 @@ import (
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 // The database itself refuses to change or delete a posting, whoever asks.
 func TestNoPostingChanges(t *testing.T) {
 	t.Parallel()
-	path, url := filepath.Join(t.TempDir(), "berth.db"), pgtest.Database(t)
+	path, url := sqlitetest.File(t), pgtest.Database(t)
 	for name, c := range map[string]struct {
 		open           func() *store.Store
 		driver, source string

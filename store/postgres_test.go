@@ -19,6 +19,7 @@ import (
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 // two returns two stores on one new database, as two servers have them.
@@ -484,8 +485,7 @@ type column struct{ table, name, kind, null string }
 // Both databases have the same tables, columns and types.
 func TestSchemasAreAlike(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "berth.db")
-	mustClose(t, mustOpen(t, path))
+	path := sqlitetest.File(t)
 	file := columns(t, "sqlite", path, `SELECT m.name, c.name, c.type, CASE WHEN c."notnull" OR c.pk > 0 THEN 'NO' ELSE 'YES' END
 		FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'`)
 	server := columns(t, "pgx", pgtest.Database(t), `SELECT table_name, column_name,

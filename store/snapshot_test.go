@@ -12,6 +12,7 @@ import (
 
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 // rowsOf returns how many rows a table has.
@@ -41,7 +42,7 @@ func more(t testing.TB, done *atomic.Int64, want int64) {
 // done before it began, and none that began after it was pinned.
 func TestASnapshotIsOfOneMoment(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "berth.db")
+	path := sqlitetest.File(t)
 	s := mustOpen(t, path)
 	defer mustClose(t, s)
 	atOneMoment(t, s, store.Config{Path: path})
@@ -111,7 +112,7 @@ func TestTheChecksumIsOfTheRows(t *testing.T) {
 	t.Parallel()
 	sums := map[string]string{}
 	for name, ids := range map[string][]string{"ab": {"a", "b"}, "ba": {"b", "a"}, "a": {"a"}, "ac": {"a", "c"}} {
-		path := filepath.Join(t.TempDir(), "berth.db")
+		path := sqlitetest.File(t)
 		s := mustOpen(t, path)
 		mustTx(t, s, func(tx berth.Tx) error {
 			for _, id := range ids {
@@ -136,8 +137,7 @@ func TestTheChecksumIsOfTheRows(t *testing.T) {
 
 func TestADamagedFileIsSeen(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "berth.db")
-	mustClose(t, mustOpen(t, path))
+	path := sqlitetest.File(t)
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -155,8 +155,7 @@ func TestADamagedFileIsSeen(t *testing.T) {
 
 func TestASnapshotOfANewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "berth.db")
-	mustClose(t, mustOpen(t, path))
+	path := sqlitetest.File(t)
 	exec(t, path, "INSERT INTO schema_version (version_id, is_applied) VALUES (99999, TRUE)")
 	err := store.Snapshot(t.Context(), store.Config{Path: path}, path+".copy", func() error { return nil })
 	if berth.CodeOf(err) != berth.CodeUnsupported {

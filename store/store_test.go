@@ -16,6 +16,7 @@ import (
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 	"github.com/berthhq/berth/store/storetest"
 )
 
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.M{M: m}) }
 func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t testing.TB) berth.Store {
-		return mustOpen(t, filepath.Join(t.TempDir(), "berth.db"))
+		return mustOpen(t, sqlitetest.File(t))
 	})
 }
 
@@ -142,8 +143,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 
 func TestASchemaOfANewerBerthIsRefused(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "berth.db")
-	mustClose(t, mustOpen(t, path))
+	path := sqlitetest.File(t)
 	exec(t, path, "INSERT INTO schema_version (version_id, is_applied) VALUES (9999, 1)")
 
 	_, err := store.Open(t.Context(), store.Config{Path: path})
@@ -234,7 +234,7 @@ func TestTwoStoresOnOneNewFileWriteSideBySide(t *testing.T) {
 
 func TestAWaitForTheWriterEndsWithTheContext(t *testing.T) {
 	t.Parallel()
-	s := mustOpen(t, filepath.Join(t.TempDir(), "berth.db"))
+	s := mustOpen(t, sqlitetest.File(t))
 	defer mustClose(t, s)
 	mustTx(t, s, func(berth.Tx) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -248,7 +248,7 @@ func TestAWaitForTheWriterEndsWithTheContext(t *testing.T) {
 
 func TestATimeOutsideTheCalendarIsRefused(t *testing.T) {
 	t.Parallel()
-	s := mustOpen(t, filepath.Join(t.TempDir(), "berth.db"))
+	s := mustOpen(t, sqlitetest.File(t))
 	defer mustClose(t, s)
 	err := s.Tx(t.Context(), func(tx berth.Tx) error {
 		return tx.Keys().Insert(t.Context(), berth.Key{ID: "key", ExpiresAt: time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)})

@@ -28,6 +28,7 @@ import (
 	"github.com/berthhq/berth/engine/keeper"
 	"github.com/berthhq/berth/fakeengine"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 // TestMain lets the test binary be what berth is to its own children.
@@ -86,6 +87,10 @@ func start(t testing.TB, dir, yaml string, fake bool) *berth {
 		"data": filepath.Join(dir, "data"), "listen": "127.0.0.1:0",
 	}})
 	must(t, err)
+	if _, err := os.Stat(cfg.Data); os.IsNotExist(err) && cfg.Store == "sqlite" {
+		must(t, os.Mkdir(cfg.Data, 0o700))
+		sqlitetest.Put(t, filepath.Join(cfg.Data, "berth.db")) // which takes long to migrate
+	}
 	executable, err := os.Executable()
 	must(t, err)
 	b := &berth{dir: dir, yaml: yaml, log: &safeBuffer{}}

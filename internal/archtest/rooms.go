@@ -52,6 +52,7 @@ var rooms = []room{
 	// Suites: contracts that implementations prove themselves against.
 	{"store/storetest", []string{".", "store"}, "what every store must obey"},
 	{"store/pgtest", []string{"store"}, "a real Postgres with the store's schema"},
+	{"store/sqlitetest", []string{"store"}, "files with the store's schema"},
 	{"engine/enginetest", []string{".", "engine", "fakeengine"}, "what every Runner must obey; its own in-process Runner serves the fake engine"},
 
 	// Wiring: knows the rooms so that they need not know each other.
@@ -70,6 +71,7 @@ var forTests = []room{
 	{"store", nil, "a real database in a temporary folder, where a mock would only agree with its author"},
 	{"store/storetest", nil, "run by each store"},
 	{"store/pgtest", nil, "as the store, on a server"},
+	{"store/sqlitetest", nil, "as the store, in a file of the test's own"},
 	{"engine/enginetest", nil, "run by each Runner, and an in-process one"},
 	{"fakeengine", nil, "an engine that does what the test says"},
 	{"abacus", nil, "weights for a real engine"},

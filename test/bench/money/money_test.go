@@ -30,6 +30,7 @@ import (
 	"github.com/berthhq/berth/meter"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 var (
@@ -80,7 +81,7 @@ func show(table [][]string) {
 }
 
 func openSQLite(t testing.TB) *store.Store {
-	return opened(t, store.Config{Path: filepath.Join(t.TempDir(), "berth.db")})
+	return opened(t, store.Config{Path: sqlitetest.File(t)})
 }
 
 func openPostgres(t testing.TB) *store.Store {
