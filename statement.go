@@ -61,6 +61,16 @@ func (s *Statements) Get(ctx context.Context, of StatementOf) (Statement, error)
 	})
 }
 
+// Head returns a statement without its lines, with whether it is closed, as of now. Who may
+// see the statement may (see [Statements.Get]).
+func (s *Statements) Head(ctx context.Context, of StatementOf) (Statement, error) {
+	of, err := of.seenBy(CallerFrom(ctx))
+	if err != nil {
+		return Statement{}, err
+	}
+	return s.view(ctx, of, func(Tx, string) ([]Line, error) { return nil, nil })
+}
+
 // Trial returns what the month would have come to under other prices, which are taken for
 // the whole book. Late lines of other months are not in it, those of the month that came
 // late are. Needs [RoleOwner]. Nothing is written.

@@ -2,9 +2,9 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -65,7 +65,18 @@ type StatementQuery struct {
 	Month       string // YYYY-MM; "": [CurrentMonth]
 	AccountID   string // "": the key's
 	WorkspaceID string // "": all that the key may see
+	// Links says where the links of HTML lead: [LinksFiles], [LinksNone], or "" to the API,
+	// of use where something adds the key that a browser does not send.
+	Links string
 }
+
+// Where links of HTML lead.
+const (
+	// LinksFiles: to files that are kept beside each other: the statement is index.html, lines
+	// are lines/ID.html and, from the second page on, lines/ID.2.html.
+	LinksFiles = "files"
+	LinksNone  = "none"
+)
 
 func (q StatementQuery) request(what string) request {
 	month := q.Month
@@ -73,7 +84,7 @@ func (q StatementQuery) request(what string) request {
 		month = CurrentMonth
 	}
 	query := url.Values{}
-	for name, value := range map[string]string{"account_id": q.AccountID, "workspace_id": q.WorkspaceID} {
+	for name, value := range map[string]string{"account_id": q.AccountID, "workspace_id": q.WorkspaceID, "links": q.Links} {
 		if value != "" {
 			query.Set(name, value)
 		}
@@ -88,17 +99,7 @@ func (c *Client) Statement(ctx context.Context, q StatementQuery) (Statement, er
 
 // WriteStatement writes a statement as "csv" or as a page to print, "html".
 func (c *Client) WriteStatement(ctx context.Context, q StatementQuery, format string, to io.Writer) error {
-	r := q.request("")
-	r.query.Set("format", format)
-	response, err := c.send(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if _, err := io.Copy(to, response.Body); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", r.path, err)
-	}
-	return nil
+	return c.export(ctx, to, format, q.request(""))
 }
 
 // OpenedLine is one page of what a line of a statement is made of: records of tokens, or
@@ -138,4 +139,24 @@ func (c *Client) StatementRecords(ctx context.Context, q StatementQuery, line, c
 	r.query.Set("line", line)
 	r.query = withCursor(r.query, cursor)
 	return own[OpenedLine](ctx, c, r)
+}
+
+// WriteLine writes what a line is made of as [FormatCSV] or [FormatNDJSON], all of it, or as
+// "html", one page to print; cursor is "" for the first, and next that of the page behind it,
+// "" on the last.
+func (c *Client) WriteLine(ctx context.Context, q StatementQuery, line, format, cursor string, to io.Writer) (next string, err error) {
+	r := q.request("/records")
+	r.query.Set("line", line)
+	r.query.Set("format", format)
+	r.query = withCursor(r.query, cursor)
+	response, err := c.send(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }() // it was read
+	link, _, _ := strings.Cut(strings.TrimPrefix(response.Header.Get("Link"), "<"), ">")
+	if behind, err := url.Parse(link); err == nil {
+		next = behind.Query().Get("cursor")
+	}
+	return next, copyAnswer(to, response, r)
 }

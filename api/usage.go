@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -158,6 +159,10 @@ func (c *Client) export(ctx context.Context, to io.Writer, format string, r requ
 		return err
 	}
 	defer func() { _ = response.Body.Close() }() // it was read
+	return copyAnswer(to, response, r)
+}
+
+func copyAnswer(to io.Writer, response *http.Response, r request) error {
 	if _, err := io.Copy(to, response.Body); err != nil {
 		return fmt.Errorf("read the answer of %s: %w", r.path, err)
 	}

@@ -36,10 +36,10 @@ var (
 		Month: "2026-09", TimeZone: "UTC", AccountID: "1000000000000001", AccountName: "default", Provisional: true, Currency: "CNY", TotalNano: 657_000_014_400,
 		Totals: []api.Total{{Currency: "CNY", TotalNano: 657_000_014_400}, {Currency: "USD", TotalNano: 0}},
 		Lines: []api.StatementLine{
-			{Day: "2026-08-31", DeployedModel: "abacus-1f0c77aa", Plan: "mu", Spec: "MU1", Dimension: "unit_minute", Quantity: 10, Unit: "unit_minute", PriceID: "price_1", PriceNano: 54_000_000_000, Per: 60, AmountNano: 9_000_000_000, Currency: "CNY", Late: true},
-			{Day: "2026-09-02", DeployedModel: "abacus-1f0c77aa", Plan: "mu", Spec: "MU1", Dimension: "unit_minute", Quantity: 720, Unit: "unit_minute", PriceID: "price_1", PriceNano: 54_000_000_000, Per: 60, AmountNano: 648_000_000_000, Currency: "CNY"},
-			{Day: "2026-09-02", DeployedModel: "poet", Plan: "lora", Class: "shared", Dimension: "output", FromTokens: 128_000, Quantity: 1, Unit: "token", PriceID: "price_3", PriceNano: 14_400_000_000, Per: 1_000_000, AmountNano: 14_400, Currency: "CNY"},
-			{Day: "2026-09-03", DeployedModel: "poet", Plan: "lora", Class: "shared", Dimension: "input", Quantity: 1_234, Unit: "token", Per: 1, Currency: "USD"},
+			{ID: "2026-08-31.dep_1.unit_minute..0.price_1.CNY", WorkspaceID: "llm-4kd02x9a", Day: "2026-08-31", DeployedModel: "abacus-1f0c77aa", Plan: "mu", Spec: "MU1", Dimension: "unit_minute", Quantity: 10, Unit: "unit_minute", PriceID: "price_1", PriceNano: 54_000_000_000, Per: 60, AmountNano: 9_000_000_000, Currency: "CNY", Late: true},
+			{ID: "2026-09-02.dep_1.unit_minute..0.price_1.CNY", WorkspaceID: "llm-4kd02x9a", Day: "2026-09-02", DeployedModel: "abacus-1f0c77aa", Plan: "mu", Spec: "MU1", Dimension: "unit_minute", Quantity: 720, Unit: "unit_minute", PriceID: "price_1", PriceNano: 54_000_000_000, Per: 60, AmountNano: 648_000_000_000, Currency: "CNY"},
+			{ID: "2026-09-02.dep_2.output.shared.128000.price_3.CNY", WorkspaceID: "llm-4kd02x9a", Day: "2026-09-02", DeployedModel: "poet", Plan: "lora", Class: "shared", Dimension: "output", FromTokens: 128_000, Quantity: 1, Unit: "token", PriceID: "price_3", PriceNano: 14_400_000_000, Per: 1_000_000, AmountNano: 14_400, Currency: "CNY"},
+			{ID: "2026-09-03.dep_2.input.shared.0..USD", WorkspaceID: "llm-4kd02x9a", Day: "2026-09-03", DeployedModel: "poet", Plan: "lora", Class: "shared", Dimension: "input", Quantity: 1_234, Unit: "token", Per: 1, Currency: "USD"},
 		},
 	}
 )
@@ -122,6 +122,13 @@ func (f *fake) withMoney() {
 		},
 		"GET /berth/v1/statements/2026-09/records": func(w http.ResponseWriter, r *http.Request) {
 			query := r.URL.Query()
+			if format := query.Get("format"); format != "" {
+				if format == "html" && query.Get("line") == september.Lines[2].ID && query.Get("cursor") == "" {
+					w.Header().Set("Link", `<?cursor=1.5.x&format=html>; rel="next"`)
+				}
+				_, _ = io.WriteString(w, format+" of "+query.Get("line")+" at "+query.Get("cursor")+" with "+query.Get("links")+"\n")
+				return
+			}
 			opened := api.OpenedLine{Line: september.Lines[1], Spans: []api.Span{
 				{Run: "svc_1", From: noon, To: noon.Add(time.Hour), Minutes: 60, QuantityPerMinute: 8, Quantity: 480},
 				{Run: "svc_2", From: noon.Add(2 * time.Hour), To: noon.Add(150 * time.Minute), Minutes: 30, QuantityPerMinute: 8, Quantity: 240},

@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,7 +15,24 @@ import (
 )
 
 // openLine shows what a line of a statement is made of, all pages together.
-func (p *program) openLine(cmd *cobra.Command, client *api.Client, q api.StatementQuery, line string) error {
+func (p *program) openLine(cmd *cobra.Command, client *api.Client, q api.StatementQuery, f *statementFlags) error {
+	line := f.line
+	if !strings.Contains(line, ".") { // a name, and no id
+		st, err := client.Statement(cmd.Context(), q)
+		if err != nil {
+			return err
+		}
+		if line, err = lineNamed(&st, line); err != nil {
+			return err
+		}
+		q.Month = st.Month
+	}
+	if f.csv {
+		return p.toFile(f.file, func(to io.Writer) error {
+			_, err := client.WriteLine(cmd.Context(), q, line, api.FormatCSV, "", to)
+			return err
+		})
+	}
 	var all api.OpenedLine
 	for cursor := ""; ; {
 		page, err := client.StatementRecords(cmd.Context(), q, line, cursor)
@@ -30,6 +52,57 @@ func (p *program) openLine(cmd *cobra.Command, client *api.Client, q api.Stateme
 		p.say("%s of it are on the statements of other months.", count(all.Elsewhere))
 	}
 	return p.show(all, p.openedTable(all))
+}
+
+// statementFolder writes a statement as pages that lead to each other: index.html, and what
+// each line is made of in lines/.
+func (p *program) statementFolder(cmd *cobra.Command, client *api.Client, q api.StatementQuery, folder string) error {
+	st, err := client.Statement(cmd.Context(), q)
+	if err != nil {
+		return err
+	}
+	q.Month, q.Links = st.Month, api.LinksFiles // the present month may end meanwhile
+	if err := os.MkdirAll(filepath.Join(folder, "lines"), 0o700); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(folder) // names of files are the server's
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }() // nothing is kept in it
+	keep := func(name string, write func(io.Writer) error) error {
+		file, err := root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		return cmp.Or(write(file), file.Close())
+	}
+	if err := keep("index.html", func(to io.Writer) error { return client.WriteStatement(cmd.Context(), q, "html", to) }); err != nil {
+		return err
+	}
+	if st, err = client.Statement(cmd.Context(), q); err != nil { // again: lines may have come before the index
+		return err
+	}
+	pages := int64(0)
+	for i := range st.Lines {
+		id, cursor := st.Lines[i].ID, ""
+		for page := 1; page == 1 || cursor != ""; page++ {
+			name := "lines/" + id + ".html"
+			if page > 1 {
+				name = fmt.Sprintf("lines/%s.%d.html", id, page)
+			}
+			err := keep(name, func(to io.Writer) (err error) {
+				cursor, err = client.WriteLine(cmd.Context(), q, id, "html", cursor, to)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("line %s: %w", id, err)
+			}
+			pages++
+		}
+	}
+	p.say("Wrote %s and %s of what its lines are made of.", filepath.Join(folder, "index.html"), amount(pages, "page"))
+	return nil
 }
 
 // openedTable ends with the sum.

@@ -38,6 +38,7 @@ type desk struct {
 	stopping chan struct{}
 	trial    []berth.Line // under other prices
 	parts    map[berth.Dimension]berth.Opened
+	many     int           // of records are the lines of tokens, one token each; 0: parts has them
 	changed  chan struct{} // wakes event streams; a wake for nobody is no matter
 }
 
@@ -132,6 +133,9 @@ func (d *desk) wire() {
 				return d.trial, nil
 			},
 			Parts: func(_ context.Context, _ berth.Tx, l *berth.Line, cursor string) (berth.Opened, error) {
+				if d.many > 0 && !l.Dimension.ByTime() {
+					return manyRecords(cursor, d.many)
+				}
 				if cursor != "" && cursor != "2" {
 					return berth.Opened{}, berth.Errorf(berth.CodeInvalid, "The cursor is not one of this list; use the next of its last page.")
 				}

@@ -5,7 +5,9 @@ import (
 	_ "embed"
 	"encoding/csv"
 	html "html/template"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +19,7 @@ import (
 type document struct {
 	kind string // content type
 	name string // of the file that it is kept in; "": it is shown
+	next string // where its next page is, relative to it; "": on the last
 	text []byte
 }
 
@@ -27,6 +30,9 @@ func (d document) write(w http.ResponseWriter) error {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	if d.name != "" {
 		h.Set("Content-Disposition", `attachment; filename="`+d.name+`"`)
+	}
+	if d.next != "" {
+		h.Set("Link", "<"+d.next+`>; rel="next"`)
 	}
 	w.WriteHeader(http.StatusOK)
 	_, err := w.Write(d.text)
@@ -82,7 +88,14 @@ type sheetPage struct {
 
 	Provisional bool
 	Totals      []string
+	Workspaces  []pageSum // when there are several
 	Groups      []*pageGroup
+}
+
+// pageSum is what one workspace used.
+type pageSum struct {
+	ID     string
+	Totals []string
 }
 
 // pageGroup is what one deployment used.
@@ -97,22 +110,30 @@ type pageGroup struct {
 type pageLine struct {
 	Day, For, Quantity, Price, Amount string
 
-	Late bool
+	Opens string // where the line opens to, relative to the page; "": nowhere
+	Late  bool
 }
 
-// statementPage writes a statement as a page that needs nothing else, to look at and print.
-func statementPage(st api.Statement, asOf time.Time) (any, error) {
+// zoneOf is the time zone of a statement.
+func zoneOf(st *api.Statement) *time.Location {
 	zone, err := time.LoadLocation(st.TimeZone)
 	if err != nil {
 		zone = time.UTC
 	}
+	return zone
+}
+
+// statementPage writes a statement as a page that needs nothing else, to look at and print.
+// Its lines lead to where links says that they open.
+func statementPage(st api.Statement, links pageLinks, asOf time.Time) (any, error) {
+	zone := zoneOf(&st)
 	moment := func(t time.Time) string { return t.In(zone).Format(time.DateTime) }
 	p := sheetPage{
 		Month: st.Month, AccountName: st.AccountName, AccountID: st.AccountID, WorkspaceID: st.WorkspaceID, TimeZone: st.TimeZone,
 		From: moment(st.From), To: moment(st.To), AsOf: moment(asOf), ClosedAt: moment(st.ClosedAt),
 		Provisional: st.Provisional, Totals: pageTotals(st.Totals),
 	}
-	groups := map[string]*pageGroup{}
+	groups, spaces := map[string]*pageGroup{}, map[string][]api.Total{}
 	for i := range st.Lines {
 		l := &st.Lines[i]
 		g := groups[l.DeploymentID]
@@ -121,13 +142,19 @@ func statementPage(st api.Statement, asOf time.Time) (any, error) {
 			groups[l.DeploymentID] = g
 			p.Groups = append(p.Groups, g)
 		}
-		g.add(l)
+		g.add(l, links.line(l.ID))
+		spaces[l.WorkspaceID] = plusLine(spaces[l.WorkspaceID], l)
 	}
 	for _, g := range p.Groups {
 		g.Totals = pageTotals(g.sums)
 	}
+	for _, id := range slices.Sorted(maps.Keys(spaces)) {
+		if len(spaces) > 1 {
+			p.Workspaces = append(p.Workspaces, pageSum{ID: id, Totals: pageTotals(spaces[id])})
+		}
+	}
 	var text bytes.Buffer
-	err = statementTemplate.Execute(&text, p)
+	err := statementTemplate.Execute(&text, p)
 	return document{kind: "text/html; charset=utf-8", text: text.Bytes()}, err
 }
 
@@ -151,13 +178,18 @@ func pageTotals(totals []api.Total) (texts []string) {
 	return texts
 }
 
-func (g *pageGroup) add(l *api.StatementLine) {
+func (g *pageGroup) add(l *api.StatementLine, opens string) {
+	g.Lines = append(g.Lines, shownLine(l, opens))
+	g.sums = plusLine(g.sums, l)
+}
+
+func shownLine(l *api.StatementLine, opens string) pageLine {
 	line := pageLine{
 		Day: l.Day, For: dimensionWords[l.Dimension], Quantity: api.FormatCount(l.Quantity) + " " + unitWords[l.Unit],
-		Price: "no price", Amount: api.FormatAmount(l.AmountNano, l.Currency) + " " + l.Currency, Late: l.Late,
+		Price: "no price", Amount: api.FormatAmount(l.AmountNano, l.Currency) + " " + l.Currency, Opens: opens, Late: l.Late,
 	}
 	if l.PriceID != "" {
-		line.Price = api.FormatAmount(l.PriceNano, l.Currency) + " for " + api.FormatCount(l.Per) + " " + unitWords[l.Unit]
+		line.Price = api.FormatAmount(l.PriceNano, l.Currency) + " " + l.Currency + " for " + api.FormatCount(l.Per) + " " + unitWords[l.Unit]
 	}
 	for _, more := range []string{l.Spec, l.Class} {
 		if more != "" {
@@ -167,12 +199,16 @@ func (g *pageGroup) add(l *api.StatementLine) {
 	if l.FromTokens > 0 {
 		line.For += ", prompts from " + api.FormatCount(l.FromTokens) + " tokens"
 	}
-	g.Lines = append(g.Lines, line)
-	for i := range g.sums {
-		if g.sums[i].Currency == l.Currency {
-			g.sums[i].TotalNano += l.AmountNano
-			return
+	return line
+}
+
+// plusLine adds a line to sums by currency.
+func plusLine(sums []api.Total, l *api.StatementLine) []api.Total {
+	for i := range sums {
+		if sums[i].Currency == l.Currency {
+			sums[i].TotalNano += l.AmountNano
+			return sums
 		}
 	}
-	g.sums = append(g.sums, api.Total{Currency: l.Currency, TotalNano: l.AmountNano})
+	return append(sums, api.Total{Currency: l.Currency, TotalNano: l.AmountNano})
 }

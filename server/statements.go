@@ -16,22 +16,26 @@ func (s *Server) getStatement(ctx context.Context, r *http.Request) (any, error)
 	if !known {
 		return nil, berth.Errorf(berth.CodeInvalid, "The format %q is not known; use json, csv or html.", format)
 	}
+	links, err := linksOf(r)
+	if err != nil {
+		return nil, err
+	}
 	st, err := s.Statements.Get(ctx, statementOf(r))
 	if err != nil {
 		return nil, err
 	}
-	return write(statement(&st), s.Deployments.Now())
+	return write(statement(&st), links, s.Deployments.Now())
 }
 
 // statementFormats are the forms in which a statement is answered.
-var statementFormats = map[string]func(st api.Statement, now time.Time) (any, error){
+var statementFormats = map[string]func(st api.Statement, links pageLinks, now time.Time) (any, error){
 	"":     statementJSON,
 	"json": statementJSON,
-	"csv":  func(st api.Statement, _ time.Time) (any, error) { return statementCSV(st) },
+	"csv":  func(st api.Statement, _ pageLinks, _ time.Time) (any, error) { return statementCSV(st) },
 	"html": statementPage,
 }
 
-func statementJSON(st api.Statement, _ time.Time) (any, error) { return st, nil }
+func statementJSON(st api.Statement, _ pageLinks, _ time.Time) (any, error) { return st, nil }
 
 func statementOf(r *http.Request) berth.StatementOf {
 	query := r.URL.Query()
@@ -71,10 +75,32 @@ func statementLine(l *berth.Line) api.StatementLine {
 	}
 }
 
-// openLine is GET /berth/v1/statements/{month}/records: what a line is made of.
+// openLine is GET /berth/v1/statements/{month}/records: what a line is made of. As CSV and
+// NDJSON it is all of it from the cursor on, as HTML a page to print.
 func (s *Server) openLine(ctx context.Context, r *http.Request) (any, error) {
 	query := r.URL.Query()
-	return shown(openedLine)(s.Statements.Open(ctx, statementOf(r), query.Get("line"), query.Get("cursor")))
+	if query.Get("format") == formHTML {
+		return s.openedPage(ctx, r)
+	}
+	form, err := formOf(r)
+	if err != nil {
+		return nil, berth.Errorf(berth.CodeInvalid, "The format %q is not known; use json, csv, ndjson or html.", query.Get("format"))
+	}
+	of, line := statementOf(r), query.Get("line")
+	o, err := s.Statements.Open(ctx, of, line, query.Get("cursor"))
+	if err != nil || form == formJSON {
+		return shown(openedLine)(o, err)
+	}
+	next := o.Next
+	more := func() (berth.Opened, error) {
+		if next == "" {
+			return berth.Opened{}, nil
+		}
+		o, err := s.Statements.Open(ctx, of, line, next)
+		next = o.Next
+		return o, err
+	}
+	return openedExport(form, &o, more), nil
 }
 
 func openedLine(o berth.Opened) api.OpenedLine {

@@ -166,11 +166,17 @@ func (s *Server) recordsExport(ctx context.Context, form string, f berth.UsageFi
 	}
 	return paged(form, "usage-records", recordColumns, records, more, func(r *berth.UsageRecord) (any, []any) {
 		u := usageRecord(r)
-		return u, []any{
-			u.ID, u.CallID, u.WorkspaceID, u.KeyID, u.DeployedModel, u.ModelName, u.Plan, u.Class, u.Replica, u.StartedAt, u.FirstTokenAt, u.EndedAt,
-			u.InputTokens, u.CachedTokens, u.OutputTokens, u.ThinkingTokens, u.Billable, u.End, u.Source,
-		}
+		cells := recordCells(&u)
+		return u, cells
 	})
+}
+
+// recordCells are in the order of recordColumns.
+func recordCells(u *api.UsageRecord) []any {
+	return []any{
+		u.ID, u.CallID, u.WorkspaceID, u.KeyID, u.DeployedModel, u.ModelName, u.Plan, u.Class, u.Replica, u.StartedAt, u.FirstTokenAt, u.EndedAt,
+		u.InputTokens, u.CachedTokens, u.OutputTokens, u.ThinkingTokens, u.Billable, u.End, u.Source,
+	}
 }
 
 var classes = []berth.Class{"", berth.ClassReserved, berth.ClassOverflow, berth.ClassShared, berth.ClassDedicated, berth.ClassProbe}
