@@ -34,7 +34,7 @@ func (u *usage) observe(r *reply, n int64) {
 		u.takeFinal(r.usage)
 	case r.running.known:
 		u.takeRunning(r, n)
-	case !u.running:
+	case !u.running || n == 1 && !u.reported: // also behind figures that do not come with each chunk
 		u.output += texts(r)
 	}
 	for i := range r.parts {
@@ -100,6 +100,8 @@ func (u *usage) take(f figures) {
 	if f.thinking > 0 {
 		u.thinking = f.thinking
 	}
+	// What came earlier, or was counted, may be more than the whole is now said to be.
+	u.cached, u.thinking = min(u.cached, u.input), min(u.thinking, u.output)
 }
 
 // whole takes in a whole answer.
