@@ -421,7 +421,8 @@ type LedgerStore interface {
 	// Post checks and inserts a posting and adds its entries to the balances. One of the
 	// same cause and reference that is there already is left as it is and done is false;
 	// CodeConflict when that one is about other money. Time never goes back in the ledger of
-	// an account: a posting earlier than the last is kept as of that moment.
+	// an account: a posting earlier than the last is kept as of that moment. CodeInvalid, and
+	// nothing is written, when a balance would be more than a [Nano] can say.
 	Post(ctx context.Context, p Posting) (done bool, err error)
 	// Find returns the posting of a cause and a reference.
 	Find(ctx context.Context, cause PostingCause, reference string) (Posting, error)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -544,6 +545,47 @@ func TestChargesAreTakenFromTheDepositFirst(t *testing.T) {
 		t.Errorf("the customer has %d", n)
 	}
 	o.audit()
+}
+
+// What an account's balance has no room for waits, and keeps nobody else's charges and
+// closings back.
+func TestABalanceThatIsFullStopsNobodyElse(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, openSQLite(t), berth.Account{ID: payer, Currency: "CNY", TimeZone: "UTC"}, []berth.Price{price(berth.DimensionUnitMinute, nano, 1)}, noon)
+	o.tx(func(ctx context.Context, tx berth.Tx) error {
+		must(t, tx.Accounts().InsertAccount(ctx, berth.Account{ID: "acc_other", Currency: "CNY", TimeZone: "UTC"}))
+		must(t, tx.Accounts().InsertWorkspace(ctx, berth.Workspace{ID: "llm-other", AccountID: "acc_other", Name: "other", CreatedAt: noon}))
+		for i := range 250 { // more than are posted at once
+			run := mu(1, noon, 3*time.Minute)
+			run.ID, run.DeploymentID = fmt.Sprint("svc_1", i), fmt.Sprint("dep_", 10+i)
+			must(t, tx.Runs().Insert(ctx, run))
+		}
+		run := mu(1, noon, 3*time.Minute)
+		run.ID, run.AccountID, run.WorkspaceID, run.DeploymentID = "svc_2", "acc_other", "llm-other", "dep_other"
+		return tx.Runs().Insert(ctx, run)
+	})
+	o.pay(math.MaxInt64-100*nano, "much", berth.RevenueSide(workspace))
+	o.set(noon.Add(time.Hour))
+	o.rate()
+	if got := o.balance(berth.RevenueSide("llm-other")); got != 3*nano {
+		t.Errorf("%d were earned of the other account", got)
+	}
+	if got := o.balance(berth.RevenueSide(workspace)); got <= math.MaxInt64-103*nano {
+		t.Errorf("there was room for more than %d", got)
+	}
+	o.set(noon.AddDate(0, 2, 0))
+	o.rate()
+	closed := func(account string) (n int) {
+		o.tx(func(ctx context.Context, tx berth.Tx) error {
+			list, err := tx.Lines().Closed(ctx, account)
+			n = len(list)
+			return err
+		})
+		return n
+	}
+	if closed("acc_other") == 0 || closed(payer) != 0 {
+		t.Errorf("%d months of the one and %d of the other are closed", closed(payer), closed("acc_other"))
+	}
 }
 
 // The desk's worker posts what has grown together, so that a busy deployment does not fill

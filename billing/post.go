@@ -46,7 +46,8 @@ func Charge(l *berth.Line, deposit berth.Nano) berth.Posting {
 const postAtOnce = 100
 
 // post posts the growth of lines that were last posted before a moment, of one account ("" =
-// all).
+// all). What a balance has no room for goes behind all others and waits, so that it keeps
+// none of them back.
 func (d *Desk) post(ctx context.Context, accountID string, before time.Time) error {
 	for more := true; more; {
 		err := d.opt.Store.Tx(ctx, func(tx berth.Tx) error {
@@ -54,12 +55,18 @@ func (d *Desk) post(ctx context.Context, accountID string, before time.Time) err
 			if err != nil {
 				return err
 			}
-			more = len(list) == postAtOnce
+			stuck := 0
 			for i := range list {
-				if err := d.charge(ctx, tx, &list[i]); err != nil {
+				err := d.charge(ctx, tx, &list[i])
+				if berth.CodeOf(err) == berth.CodeInvalid {
+					stuck++
+					err = d.putBack(ctx, tx, &list[i], err)
+				}
+				if err != nil {
 					return err
 				}
 			}
+			more = len(list) == postAtOnce && stuck < len(list)
 			return nil
 		})
 		if err != nil {
@@ -67,6 +74,13 @@ func (d *Desk) post(ctx context.Context, accountID string, before time.Time) err
 		}
 	}
 	return nil
+}
+
+// putBack lets a line wait that cannot be posted.
+func (d *Desk) putBack(ctx context.Context, tx berth.Tx, l *berth.Line, why error) error {
+	d.opt.Logger.Error("a charge is not in the ledger", "account_id", l.AccountID, "deployment_id", l.DeploymentID, "day", l.Day, "error", why)
+	l.PostedAt = later(l.PostedAt, d.opt.Now())
+	return tx.Lines().Posted(ctx, *l)
 }
 
 func (d *Desk) charge(ctx context.Context, tx berth.Tx, l *berth.Line) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -289,6 +290,13 @@ func (s ledger) Post(ctx context.Context, p berth.Posting) (done bool, err error
 	if err := p.Check(); err != nil {
 		return false, err
 	}
+	if err := s.fits(ctx, &p); err != nil {
+		// A repeat needs no room.
+		if _, findErr := s.Find(ctx, p.Cause, p.Reference); berth.CodeOf(findErr) == berth.CodeNotFound {
+			return false, err
+		}
+		return false, s.repeated(ctx, &p)
+	}
 	last, err := s.tx.number(ctx, "read the time of the last posting", "SELECT COALESCE(MAX(at), 0) FROM postings WHERE account_id = ?", p.AccountID)
 	if err != nil {
 		return false, err
@@ -309,6 +317,20 @@ func (s ledger) Post(ctx context.Context, p berth.Posting) (done bool, err error
 		}
 	}
 	return true, nil
+}
+
+// fits refuses a posting that some balance has no room for.
+func (s ledger) fits(ctx context.Context, p *berth.Posting) error {
+	for _, e := range p.Entries {
+		balance, err := s.Balance(ctx, e.Side, p.Currency)
+		if err != nil {
+			return err
+		}
+		if _, err := balance.Plus(e.Nano); err != nil {
+			return berth.Errorf(berth.CodeInvalid, "%s has no room for another %d billionths of %s: a balance is at most %d.", e.Side, e.Nano, p.Currency, int64(math.MaxInt64))
+		}
+	}
+	return nil
 }
 
 // repeated refuses a posting whose cause was posted for other money.

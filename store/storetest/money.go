@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"math"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -14,6 +15,9 @@ func posting(id, reference string, nano berth.Nano) berth.Posting {
 		Entries: []berth.Entry{{Side: berth.CashSide(accountID), Nano: -nano}, {Side: berth.CustomerSide(accountID), Nano: nano}},
 	}
 }
+
+// posted is the error of a posting.
+func posted(_ bool, err error) error { return err }
 
 var money = []promise{
 	{"prices are kept in order of the moment from which they hold", func(s suite) {
@@ -185,6 +189,26 @@ var money = []promise{
 		})
 		p := view(s, func(tx berth.Tx) (berth.Posting, error) { return tx.Ledger().Find(ctx, berth.CausePayment, "b") })
 		s.same("at", p.At, epoch)
+	}},
+	{"a posting that a balance has no room for is refused and leaves nothing", func(s suite) {
+		ctx := s.Context()
+		post := func(p berth.Posting) func(berth.Tx) error {
+			return func(tx berth.Tx) error { return posted(tx.Ledger().Post(ctx, p)) }
+		}
+		s.write(post(posting("post_1", "a", math.MaxInt64-5)))
+		s.write(post(posting("post_2", "b", 5)))
+		s.write(func(tx berth.Tx) error { // the transaction goes on
+			if err := posted(tx.Ledger().Post(ctx, posting("post_3", "c", 1))); berth.CodeOf(err) != berth.CodeInvalid {
+				s.Errorf("got %v", err)
+			}
+			return nil
+		})
+		s.write(post(posting("post_4", "b", 5))) // a repeat, which needs none
+		side := berth.CustomerSide(accountID)
+		s.same("balance", view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Ledger().Balance(ctx, side, "CNY") }), berth.Nano(math.MaxInt64))
+		s.same("postings", ids(view(s, func(tx berth.Tx) ([]berth.Posting, error) {
+			return tx.Ledger().Postings(ctx, berth.PostingFilter{}, "", 10)
+		}), func(p berth.Posting) string { return p.ID }), []string{"post_1", "post_2"})
 	}},
 	{"a month is closed once", func(s suite) {
 		m := filled[berth.Month]()
