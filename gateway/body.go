@@ -17,26 +17,50 @@ const (
 )
 
 // bodies hands out buffers for request bodies, within a bound for each and for all of
-// them together.
+// them together, with what is written anew of them for engines.
 type bodies struct {
 	each, all int64
 	held      atomic.Int64
 	pool      sync.Pool
 }
 
+// share is what somebody holds of the bytes for all bodies. The zero value is nothing.
+type share struct {
+	owner *bodies
+	bytes int64
+}
+
+// set makes it so many bytes; false, and no change: the bound for all is reached.
+func (s *share) set(bytes int64) bool {
+	more := bytes - s.bytes
+	if more == 0 {
+		return true
+	}
+	if s.owner.held.Add(more) > s.owner.all && more > 0 {
+		s.owner.held.Add(-more)
+		return false
+	}
+	s.bytes = bytes
+	return true
+}
+
+// bodiesFull refuses a call for whose body there is no room among all of them.
+func bodiesFull() *failure {
+	return fail(problemBusy).after(time.Second).say("The server holds as many request bodies as it may; try again later.")
+}
+
 // body is a buffer with users: the one it was made for, and whoever called retain.
 type body struct {
 	bytes []byte
 	users atomic.Int32
-	held  int64 // counted in owner.held
-	owner *bodies
+	held  share
 }
 
 // take returns an empty buffer with one user.
 func (b *bodies) take() *body {
 	buffer, ok := b.pool.Get().(*body)
 	if !ok {
-		buffer = &body{owner: b}
+		buffer = &body{held: share{owner: b}}
 	}
 	buffer.users.Store(1)
 	return buffer
@@ -49,26 +73,11 @@ func (b *body) free() {
 	if b.users.Add(-1) > 0 {
 		return
 	}
-	b.owner.held.Add(-b.held)
-	b.held = 0
+	b.held.set(0)
 	if cap(b.bytes) <= pooledBodyBytes {
 		b.bytes = b.bytes[:0]
-		b.owner.pool.Put(b)
+		b.held.owner.pool.Put(b)
 	}
-}
-
-// hold counts the buffer against the bound for all; false when that is reached.
-func (b *body) hold(size int64) bool {
-	more := size - b.held
-	if more <= 0 {
-		return true
-	}
-	if b.owner.held.Add(more) > b.owner.all {
-		b.owner.held.Add(-more)
-		return false
-	}
-	b.held = size
-	return true
 }
 
 // read reads a whole request body. The caller frees what it returns.
@@ -94,7 +103,7 @@ func (b *body) fill(src io.Reader, size int64) error {
 		n, err := src.Read(b.bytes[len(b.bytes):cap(b.bytes)])
 		b.bytes = b.bytes[:len(b.bytes)+n]
 		switch {
-		case int64(len(b.bytes)) > b.owner.each:
+		case int64(len(b.bytes)) > b.held.owner.each:
 			return fail(problemTooLarge).finally()
 		case errors.Is(err, io.EOF):
 			return nil
@@ -104,15 +113,15 @@ func (b *body) fill(src io.Reader, size int64) error {
 			return invalid("The body ended before all of it was here; send it again.").because(err)
 		}
 		if len(b.bytes) == cap(b.bytes) {
-			size = min(2*int64(cap(b.bytes)), b.owner.each+1)
+			size = min(2*int64(cap(b.bytes)), b.held.owner.each+1)
 		}
 	}
 }
 
 // grow makes the buffer hold size bytes.
 func (b *body) grow(size int64) error {
-	if !b.hold(max(size, int64(cap(b.bytes)))) {
-		return fail(problemBusy).after(time.Second).say("The server holds as many request bodies as it may; try again later.")
+	if !b.held.set(max(size, int64(cap(b.bytes)), b.held.bytes)) {
+		return bodiesFull()
 	}
 	if int64(cap(b.bytes)) < size {
 		b.bytes = append(make([]byte, 0, size), b.bytes...)

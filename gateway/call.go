@@ -18,6 +18,7 @@ type call struct {
 
 	key         *berth.KeyEntry // authenticate
 	body        *body           // read; nil when it is not needed any more
+	copies      share           // what is held beside it: parts that the dialect wrote anew
 	inside      bool            // counted by the doors
 	model       string          // resolve
 	route       *berth.Route
@@ -120,7 +121,7 @@ func (g *Gateway) converse(ctx context.Context, c *call, within time.Duration, o
 //
 //go:noinline
 func (g *Gateway) understand(c *call, object value, h http.Header) (within time.Duration, err error) {
-	if c.request, err = c.dialect.parse(object, h, c.route); err != nil {
+	if err = g.parse(c, object, h); err != nil {
 		return 0, err
 	}
 	within = c.dialect.bound(&c.request, g.bounds)
@@ -128,6 +129,22 @@ func (g *Gateway) understand(c *call, object value, h http.Header) (within time.
 		return 0, err
 	}
 	return within, c.request.checkBudget(g.engine(c.route.Targets[0].Engine).Traits())
+}
+
+// parse reads the request. What the dialect writes anew of the body is counted with it: as
+// much as that may be before it is made, as much as it is from then on.
+func (g *Gateway) parse(c *call, object value, h http.Header) (err error) {
+	c.copies.owner = &g.bodies
+	if !c.copies.set(c.dialect.copies(object)) {
+		return bodiesFull()
+	}
+	if c.request, err = c.dialect.parse(object, h, c.route); err != nil {
+		return err
+	}
+	if !c.copies.set(c.request.copied(object)) {
+		return bodiesFull()
+	}
+	return nil
 }
 
 // arrive takes a request as far as the deployment that it is for, and returns its body.
@@ -165,6 +182,7 @@ func (g *Gateway) arrive(c *call, r *http.Request) (object value, err error) {
 
 func (g *Gateway) depart(c *call) {
 	c.freeBody()
+	c.copies.set(0)
 	if c.inside {
 		g.doors.leave()
 	}
@@ -177,6 +195,7 @@ func (c *call) freeBody() {
 		c.body.free()
 		c.body = nil
 		c.request.prompt.content, c.request.tools, c.request.fields = nil, nil, nil
+		c.copies.set(c.request.copied(nil))
 	}
 }
 

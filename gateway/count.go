@@ -100,7 +100,7 @@ func (g *Gateway) count(ctx context.Context, l *live, deploymentID string, r *re
 func (g *Gateway) askCount(ctx context.Context, r *request, target berth.Target, ask berth.EngineCount) (int64, error) {
 	buffer := g.bodies.take()
 	defer buffer.free()
-	if err := buffer.grow(int64(len(r.prompt.content)+len(r.tools)) + oursBytes); err != nil {
+	if err := buffer.grow(r.engineBytes(ask.Fields)); err != nil {
 		return 0, err
 	}
 	buffer.bytes = appendEngineBody(buffer.bytes, r, ask.Fields)

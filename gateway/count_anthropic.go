@@ -38,7 +38,7 @@ func (g *Gateway) countPrompt(ctx context.Context, c *call, r *http.Request) (to
 	if err != nil {
 		return 0, err
 	}
-	if c.request, err = c.dialect.parse(object, r.Header, c.route); err != nil {
+	if err = g.parse(c, object, r.Header); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, g.bounds.NativeCall, timedOut())

@@ -13,6 +13,8 @@ type dialect interface {
 	// parse reads a checked body. The request's values are parts of it, except for what
 	// is needed after the engine has answered.
 	parse(body value, h http.Header, route *berth.Route) (request, error)
+	// copies is how many bytes parse takes at most, about, for what it writes anew.
+	copies(body value) int64
 	// bound is how long a call may take.
 	bound(*request, Bounds) time.Duration
 	// writer returns what writes the answer.

@@ -66,6 +66,13 @@ func checkStopSequences(v value) string {
 	return ""
 }
 
+// copies: messages and tools, texts on their way into them, and what is known of each
+// block of a message meanwhile.
+func (anthropic) copies(body value) int64 {
+	const blockBytes = 256
+	return 3*int64(len(body)) + blockBytes*int64(bytes.Count(body, []byte("{")))
+}
+
 // parse writes the body anew, in the words that engines understand. What the members mean
 // together is known only when all were read.
 func (d anthropic) parse(body value, _ http.Header, route *berth.Route) (request, error) {

@@ -61,6 +61,8 @@ func (openAICompletions) parse(body value, _ http.Header, route *berth.Route) (r
 	return r, err
 }
 
+func (openAICompletions) copies(value) int64 { return 0 }
+
 // readPrompt takes a text, also as the only one of a list.
 func (r *request) readPrompt(v value) error {
 	text, count := v, 1

@@ -43,6 +43,8 @@ func (openAIEmbeddings) parse(body value, _ http.Header, _ *berth.Route) (reques
 	return r, err
 }
 
+func (openAIEmbeddings) copies(value) int64 { return 0 }
+
 func (openAIEmbeddings) writer(c *call) writer {
 	return &embeddingWriter{c, func(dst []byte, c *call, vectors []part, u *usage) []byte {
 		dst = appendVectors(append(dst, `{"object":"list","data":`...), vectors, `"object":"embedding",`, "index", c.request.packed)
@@ -103,6 +105,8 @@ func (nativeEmbeddings) parse(body value, h http.Header, _ *berth.Route) (reques
 	r.embeds()
 	return r, err
 }
+
+func (nativeEmbeddings) copies(value) int64 { return 0 }
 
 func (nativeEmbeddings) bound(_ *request, b Bounds) time.Duration { return b.NativeCall }
 

@@ -36,6 +36,16 @@ func (native) parse(body value, h http.Header, route *berth.Route) (request, err
 	return r, err
 }
 
+// copies: contents that are lists of parts are joined, and a history, which is written as
+// the messages that it stands for, may become three times as long.
+func (native) copies(body value) int64 {
+	const historyFactor = 4
+	if len(body) <= pooledBodyBytes || member(member(body, "input"), "history") != nil {
+		return historyFactor * int64(len(body))
+	}
+	return 2 * int64(len(body))
+}
+
 func (r *request) nativeMember(name string, v value) error {
 	switch name {
 	case "model":

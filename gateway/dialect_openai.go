@@ -55,6 +55,9 @@ func (r *request) readStreamOptions(options value) error {
 	return nil
 }
 
+// copies: contents that are lists of parts are joined.
+func (openAI) copies(body value) int64 { return int64(len(body)) }
+
 func (openAI) bound(_ *request, b Bounds) time.Duration { return b.Call }
 
 func (openAI) failure(dst []byte, f *failure, requestID string) []byte {

@@ -99,6 +99,9 @@ func (openAIResponses) parse(body value, _ http.Header, route *berth.Route) (req
 	return r, err
 }
 
+// copies: messages, tools, and what the answer repeats.
+func (openAIResponses) copies(body value) int64 { return 3 * int64(len(body)) }
+
 // appendEcho appends the members of an answer that repeat the request.
 func appendEcho(dst []byte, instructions, tools, choice value) []byte {
 	dst = appendOr(append(dst, `,"instructions":`...), instructions, "null")

@@ -13,7 +13,6 @@ import (
 
 const (
 	maxErrorBytes  = 64 << 10 // of an engine's error body
-	oursBytes      = 512      // room for what the gateway adds to a body
 	engineBusyWait = time.Second
 )
 
@@ -156,14 +155,14 @@ func (g *Gateway) send(ctx context.Context, c *call) (*http.Response, error) {
 //
 //go:noinline
 func (c *call) compose(to *body, dialect Dialect) error {
-	if err := to.grow(int64(len(c.body.bytes)) + oursBytes); err != nil {
-		return err
-	}
 	call := c.request.engineCall(c.target, c.route.WorkspaceID, c.class)
 	if sentence := dialect.Refuses(call, c.request.fields); sentence != "" {
 		return invalid("%s", sentence)
 	}
 	ours := dialect.Fields(call)
+	if err := to.grow(c.request.engineBytes(ours)); err != nil {
+		return err
+	}
 	to.bytes = appendEngineBody(to.bytes, &c.request, ours)
 	return nil
 }

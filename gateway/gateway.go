@@ -51,7 +51,7 @@ type Meter interface {
 // Bounds of the gateway; zero fields mean the default.
 type Bounds struct {
 	Body           int64         // bytes of one request body; 8 MiB
-	BodiesInFlight int64         // bytes of all; 256 MiB
+	BodiesInFlight int64         // bytes of all, with what is made of them for engines; 256 MiB
 	Calls          int64         // at once; 65,536
 	StreamIdle     time.Duration // without an event of the engine, or a client that reads; 120 s
 	Call           time.Duration // 30 min

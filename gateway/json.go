@@ -26,6 +26,12 @@ func (v value) present() bool { return len(v) > 0 && !v.isNull() }
 // inner returns what stands between the quotes or brackets.
 func (v value) inner() []byte { return v[1 : len(v)-1] }
 
+// within reports whether v is a part of the value that whole is a part of, not a copy. No
+// function here cuts capacities, so parts of one array end together.
+func (v value) within(whole value) bool {
+	return cap(v) > 0 && cap(whole) > 0 && &v[:cap(v)][cap(v)-1] == &whole[:cap(whole)][cap(whole)-1]
+}
+
 // text returns the text of a string, "" for any other value.
 func (v value) text() string {
 	if !v.isString() {

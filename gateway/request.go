@@ -244,6 +244,31 @@ func (r *request) greedy() bool {
 
 func (r *request) engineStreams() bool { return r.stream || r.collected }
 
+// copied is how many bytes the request holds beside the body that it was read from.
+func (r *request) copied(body value) int64 {
+	bytes := int64(cap(r.echo))
+	if !r.prompt.content.within(body) {
+		bytes += int64(cap(r.prompt.content))
+	}
+	for _, f := range r.fields { // tools are one of them
+		if v := value(f.Value); !v.within(body) {
+			bytes += int64(cap(v))
+		}
+	}
+	return bytes
+}
+
+// engineBytes is how long the body for an engine is at most.
+func (r *request) engineBytes(ours []berth.Field) int64 {
+	bytes := len(r.operation.opening) + len(r.prompt.content) + len("}")
+	for _, list := range [][]berth.Field{r.fields, ours} {
+		for _, f := range list {
+			bytes += len(`,"":`) + len(f.Name) + len(f.Value) // no name has anything to escape
+		}
+	}
+	return int64(bytes)
+}
+
 // appendEngineBody appends the body for an engine: what the client may say as it was
 // written, then what the gateway says, which wins.
 func appendEngineBody(dst []byte, r *request, ours []berth.Field) []byte {

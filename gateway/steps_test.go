@@ -47,7 +47,7 @@ func steps(t testing.TB) []step {
 	c.request, err = c.dialect.parse(object, r.Header, c.route)
 	must(err)
 	must(g.reserve(ctx, c))
-	body := &body{bytes: slices.Clone(c.body.bytes), owner: &g.bodies} // the call's own is freed by forward
+	body := &body{bytes: slices.Clone(c.body.bytes), held: share{owner: &g.bodies}} // the call's own is freed by forward
 	body.users.Store(1 << 30)
 	asked := c.request
 	asked.fields = slices.Clone(asked.fields)
