@@ -215,6 +215,7 @@ func (b *sale) takeDown() error {
 	if err := b.leave(); err != nil {
 		return err
 	}
+	b.d.ReadyCapacity, b.d.PartPPM = 0, 0
 	b.d.Reason = fmt.Sprintf("The account has been overdue for %d hours. Pay what is owed, and the deployment is bought again by itself.", int(ArrearsGrace.Hours()))
 	return b.transition(b.ctx, b.tx, &b.d, CauseArrears, b.d.Reason)
 }

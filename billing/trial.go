@@ -49,7 +49,9 @@ func (d *Desk) Rerate(ctx context.Context, accountID, workspaceID, month string,
 	for book := berth.NewBook(prices); len(days) > 0; {
 		some := days[:min(daysAtOnce, len(days))]
 		days = days[len(some):]
+		done := len(lines)
 		err := d.opt.Store.View(ctx, func(tx berth.Tx) error {
+			lines = lines[:done] // the store may ask twice
 			for _, day := range some {
 				b, err := d.bench(ctx, tx, accountID, day.deployment)
 				if err != nil {

@@ -1,10 +1,10 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,8 +22,8 @@ import (
 var historyFor = flag.Duration("history.for", 3*time.Second, "how long TestAnyHistoryEndsWell begins new histories")
 
 // Whatever clients ask, in whatever order, while engines fail, time passes and Berth is
-// started again: hardware is never oversold nor lost, and everything comes to rest at
-// what was sold.
+// started again: hardware is never oversold nor lost, everything comes to rest at what was
+// sold, and what was served, and nothing else, is charged for.
 func TestAnyHistoryEndsWell(t *testing.T) {
 	t.Parallel()
 	over, failed, n := time.Now().Add(*historyFor), false, 0
@@ -60,10 +60,12 @@ type history struct {
 	mood     atomic.Int64 // of engines that start; 0: they come up
 	started  atomic.Int64
 	snapshot *berth.Snapshot
+	charges  *charges
 }
 
 func newHistory(t testing.TB, try *rapid.T) *history {
 	h := &history{yard: newYard(attempt{t, try}, nil), try: try}
+	h.charges = newCharges(h)
 	h.engines(func(engine.Launch) fakeengine.Script {
 		n := h.started.Add(1)
 		switch mood := h.mood.Load(); {
@@ -81,16 +83,14 @@ func newHistory(t testing.TB, try *rapid.T) *history {
 	})
 	h.tx(func(ctx context.Context, tx berth.Tx) error {
 		must(h, tx.Accounts().UpdateAccount(ctx, berth.Account{ID: "1", Currency: "CNY", TimeZone: "UTC", Prepaid: true}))
-		for i, d := range []berth.Dimension{berth.DimensionUnitMinute, berth.DimensionInputTPMMinute, berth.DimensionOutputTPMMinute} {
-			must(h, tx.Prices().Insert(ctx, berth.Price{ID: fmt.Sprint("price_", i), Model: berth.AnyModel, Dimension: d, Nano: 1, Per: 1, Currency: "CNY", From: h.now()}))
-		}
 		w, err := tx.Accounts().Workspace(ctx, home)
 		must(h, err)
 		w.Quota.Threads = h.number("quota", 4, 8)
 		must(h, tx.Accounts().UpdateWorkspace(ctx, w))
 		return tx.Nodes().Put(ctx, berth.Node{ID: "local", Online: true, Total: berth.Resources{Threads: h.number("threads", 5, 10), MemoryBytes: 64 << 30}})
 	})
-	h.pay(20_000)
+	h.firstPrices()
+	h.pay(berth.Nano(h.number("funds", 20_000, 20_000_000)))
 	h.follow()
 	return h
 }
@@ -102,7 +102,7 @@ func (h *history) run() {
 	}{
 		{"buy", h.purchase}, {"buy", h.purchase}, {"scale", h.rescale}, {"scale", h.rescale}, {"limit", h.limit},
 		{"stop", h.stop}, {"start", h.begin}, {"delete", h.erase}, {"crash", h.crash}, {"mood", h.change},
-		{"calls", h.calls}, {"time", h.pass}, {"restart", h.restart}, {"money", h.money}, {"money", h.money}, {"capacity", h.capacity}, {"capacity", h.capacity},
+		{"calls", h.calls}, {"time", h.pass}, {"restart", h.restart}, {"money", h.money}, {"money", h.money}, {"rate", h.rate}, {"work", h.work}, {"vain", h.vain}, {"price", h.price}, {"currency", h.currency}, {"capacity", h.capacity}, {"capacity", h.capacity},
 		{"rest", func() { h.rest(h.disorder) }},
 	}
 	for range h.number("steps", 1, 40) {
@@ -234,9 +234,21 @@ func (h *history) crash() {
 func (h *history) change() { h.mood.Store(h.number("mood", 0, 4)) }
 func (h *history) calls()  { h.traffic.set(int(h.number("calls", 0, 1))) }
 
+// restart stops Berth cleanly or kills it, and starts it again after a while. What ran ends
+// with it, or at the last sign of life before it was killed.
 func (h *history) restart() {
 	h.halt()
-	must(h, h.deployments.EndRuns(context.Background(), h.now()))
+	at := h.now()
+	if h.number("killed", 0, 1) == 1 {
+		most := rapid.SampledFrom([]time.Duration{5 * time.Second, 10 * time.Minute, 26 * time.Hour}).Draw(h.try, "at most")
+		at = at.Add(-time.Duration(h.number("since the last sign of life", 0, int64(most))))
+	}
+	h.charges.down(at)
+	if h.number("down for a while", 0, 1) == 1 {
+		h.pass()
+	}
+	must(h, h.deployments.EndRuns(context.Background(), at))
+	h.charges.desk = h.newDesk()
 	h.start()
 }
 
@@ -281,23 +293,49 @@ func (h *history) capacity() {
 	h.ask(err)
 }
 
+// work lets the loop get on with what is under way, whatever engines do.
+func (h *history) work() {
+	h.skip(GrowPause)
+	h.within(50*time.Millisecond, h.disorder)
+}
+
+// vain scales when no engine comes up.
+func (h *history) vain() {
+	h.mood.Store(1)
+	h.rescale()
+	h.work()
+	h.work()
+}
+
 // money lets the account owe, pay, and be seen to.
 func (h *history) money() {
 	switch h.number("money", 0, 4) {
 	case 0:
-		h.pay(-2000)
+		h.pay(-2000 - max(0, h.ledger().balances[sideIn{berth.CustomerSide("1"), h.charges.currencyAt(h.now())}]))
 	case 1, 2:
-		h.pay(2000)
+		h.settle(berth.Nano(h.number("funds", 2000, 20_000_000)))
 	}
 	must(h, h.deployments.CheckArrears(context.Background()))
 }
 
 // pay books money for the account, below 0 a debt.
-func (h *history) pay(n berth.Nano) {
+func (h *history) pay(n berth.Nano) { h.payIn(n, h.charges.currencyAt(h.now())) }
+
+// settle pays what is owed in every currency, and so much more in the present one.
+func (h *history) settle(n berth.Nano) {
+	for side, has := range h.ledger().balances {
+		if side.side == berth.CustomerSide("1") && has < 0 {
+			h.payIn(-has, side.currency)
+		}
+	}
+	h.pay(n)
+}
+
+func (h *history) payIn(n berth.Nano, currency string) {
 	id := h.newID("post_")
 	h.tx(func(ctx context.Context, tx berth.Tx) error {
 		_, err := tx.Ledger().Post(ctx, berth.Posting{
-			ID: id, At: h.now(), AccountID: "1", Cause: berth.CausePayment, Reference: id, Currency: "CNY",
+			ID: id, At: h.now(), AccountID: "1", Cause: berth.CausePayment, Reference: id, Currency: currency,
 			Entries: []berth.Entry{{Side: berth.CashSide("1"), Nano: -n}, {Side: berth.CustomerSide("1"), Nano: n}},
 		})
 		return err
@@ -322,6 +360,7 @@ func (h *history) rest(wrong func(ledger) string) {
 	}
 	h.follow()
 	h.check()
+	h.audit()
 }
 
 func (h *history) within(d time.Duration, wrong func(ledger) string) bool {
@@ -405,7 +444,7 @@ type ledger struct {
 	instances   map[string][]berth.CapacityInstance // by deployment
 	under       int                                 // operations under way
 	runs        map[string]berth.Run                // that go on, by deployment
-	balances    map[string]berth.Nano               // by side
+	balances    map[sideIn]berth.Nano
 	homeHolds   berth.Resources
 }
 
@@ -440,11 +479,11 @@ func (h *history) ledger() ledger {
 		for _, r := range live {
 			l.runs[r.DeploymentID] = r
 		}
-		l.balances = map[string]berth.Nano{}
+		l.balances = map[sideIn]berth.Nano{}
 		balances, err := tx.Ledger().Balances(ctx, "1")
 		must(h, err)
 		for _, b := range balances {
-			l.balances[b.Side] = b.Nano
+			l.balances[sideIn{b.Side, b.Currency}] = b.Nano
 		}
 		l.homeHolds, err = tx.Nodes().HeldBy(ctx, home)
 		return err
@@ -482,7 +521,7 @@ func (l ledger) String() string {
 // to a replica that may run.
 func (h *history) check() {
 	l := h.ledger()
-	if what := l.oversold(); what != "" {
+	if what := cmp.Or(l.oversold(), h.charges.failed()); what != "" {
 		h.Fatalf("%s\n%s", what, l)
 	}
 }
@@ -539,29 +578,38 @@ func (l *ledger) oversold() string {
 	return ""
 }
 
+// sideIn is a side of the ledger in one currency.
+type sideIn struct{ side, currency string }
+
 // misheld says which deposit is there for nothing, or missing.
 func (l *ledger) misheld() string {
-	var sum berth.Nano
-	for _, n := range l.balances {
-		sum += n
+	sum, held := map[string]berth.Nano{}, map[string]berth.Nano{}
+	for at, n := range l.balances {
+		sum[at.currency] += n
+		if id, ok := strings.CutPrefix(at.side, berth.DepositSide("")); ok {
+			held[id] += n
+			if n < 0 {
+				return fmt.Sprintf("the deposit of %s is %d", id, n)
+			}
+		}
 	}
-	if sum != 0 {
-		return fmt.Sprintf("the balances add up to %d: %v", sum, l.balances)
+	for currency, n := range sum {
+		if n != 0 {
+			return fmt.Sprintf("the balances add up to %d %s: %v", n, currency, l.balances)
+		}
 	}
-	left := maps.Clone(l.balances)
 	for i := range l.deployments {
 		d := &l.deployments[i]
-		side := berth.DepositSide(d.ID)
-		held, runs := l.balances[side], d.Status.Callable() || d.Status.ComingUp()
+		runs := d.Status.Callable() || d.Status.ComingUp()
 		paid := d.Plan == berth.PlanLoRA || d.Reserved || d.Waits()
-		if runs && held == 0 && !paid || !runs && held != 0 || held < 0 {
-			return fmt.Sprintf("%s is %s and has a deposit of %d", d.ID, d.Status, held)
+		if runs && d.Deposit.Purchase == "" && !paid || !runs && held[d.ID] != 0 {
+			return fmt.Sprintf("%s is %s, bought by %q, and has a deposit of %d", d.ID, d.Status, d.Deposit.Purchase, held[d.ID])
 		}
-		delete(left, side)
+		delete(held, d.ID)
 	}
-	for side, n := range left {
-		if n != 0 && strings.HasPrefix(side, "deposit/") {
-			return fmt.Sprintf("%s of a deployment that is gone is %d", side, n)
+	for id, n := range held {
+		if n != 0 {
+			return fmt.Sprintf("the deposit of %s, which is gone, is %d", id, n)
 		}
 	}
 	return ""

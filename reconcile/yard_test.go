@@ -42,6 +42,7 @@ type yard struct {
 	halt        func()
 	ids         atomic.Int64
 	ahead       atomic.Int64 // how far the clock was put forward
+	still       atomic.Pointer[time.Time]
 
 	mu      sync.Mutex
 	script  func(engine.Launch) fakeengine.Script
@@ -55,7 +56,7 @@ func newYard(t testing.TB, tune func(*Options)) *yard {
 	t.Helper()
 	s := sqlitetest.Open(t)
 	y := &yard{
-		TB: t, store: storetest.Twice(s), tune: tune, traffic: newTraffic(), changed: make(chan struct{}),
+		TB: t, tune: tune, traffic: newTraffic(), changed: make(chan struct{}),
 		script: func(engine.Launch) fakeengine.Script { return fakeengine.Script{} },
 		verify: func(berth.ModelFile) error { return nil },
 		drivers: map[string]engine.Driver{
@@ -65,6 +66,7 @@ func newYard(t testing.TB, tune func(*Options)) *yard {
 			"lanes":              lanes{rolls{engine.NewFake(engine.FakeConfig{})}},
 		},
 	}
+	y.store = &noted{Store: storetest.Twice(s), yard: y}
 	engines := map[string]berth.EngineTraits{}
 	for name, d := range y.drivers {
 		engines[name] = d.Traits()
@@ -198,7 +200,13 @@ func (y *yard) start() {
 	})
 }
 
-func (y *yard) now() time.Time { return time.Now().Add(time.Duration(y.ahead.Load())) }
+// now is the time, which stands still while somebody has stopped it.
+func (y *yard) now() time.Time {
+	if at := y.still.Load(); at != nil {
+		return *at
+	}
+	return time.Now().Add(time.Duration(y.ahead.Load()))
+}
 
 // skip puts the clock forward.
 func (y *yard) skip(d time.Duration) {

@@ -73,6 +73,7 @@ var forTests = []room{
 	{"store/pgtest", nil, "as the store, on a server"},
 	{"store/sqlitetest", nil, "as the store, in a file of the test's own"},
 	{"engine/enginetest", nil, "run by each Runner, and an in-process one"},
+	{"billing", nil, "charges what a room has written, to prove that it is what was served"},
 	{"fakeengine", nil, "an engine that does what the test says"},
 	{"abacus", nil, "weights for a real engine"},
 	{"internal/sse", nil, "reads the streams that a test receives"},
