@@ -138,6 +138,18 @@ func (b *Book) Find(a Asked) (Price, bool) {
 	return Price{}, false
 }
 
+// ByID returns a version of a price.
+func (b *Book) ByID(id string) (Price, bool) {
+	for _, list := range b.versions {
+		for i := range list {
+			if list[i].ID == id {
+				return list[i], true
+			}
+		}
+	}
+	return Price{}, false
+}
+
 // tierOf picks the tier of a prompt among the versions that hold.
 func tierOf(versions []Price, a Asked) (found Price, ok bool) {
 	var seen []int64

@@ -137,6 +137,52 @@ func TestPagesAndCorrectionsOfALine(t *testing.T) {
 	}
 }
 
+// The price of an adapter's tokens is that of its base (api.md 5.4), and what was charged by
+// it is explained, corrected and tried at other prices also when the row of the deployment
+// is deleted.
+func TestTheBaseOfADeploymentOutlivesItsRow(t *testing.T) {
+	t.Parallel()
+	of := price(berth.DimensionInput, 1, 3)
+	of.Model = "base"
+	o := newOffice(t, openSQLite(t), berth.Account{ID: payer, Currency: "CNY", TimeZone: "UTC"}, []berth.Price{of}, noon)
+	used := lora("use_1", noon, 7)
+	o.tx(func(ctx context.Context, tx berth.Tx) error {
+		return tx.Deployments().Insert(ctx, berth.Deployment{
+			ID: used.DeploymentID, WorkspaceID: workspace, DeployedModel: used.DeployedModel, ModelName: used.ModelName, BaseModel: "base",
+			Plan: berth.PlanLoRA, Status: berth.StatusDeleted, CreatedAt: noon, DeletedAt: noon.Add(time.Hour),
+		})
+	})
+	o.use(used)
+	o.rate()
+	check := func(when string, quantity int64) {
+		t.Helper()
+		lines := o.lines("2026-10")
+		if len(lines) != 1 || lines[0].PriceID != of.ID || lines[0].Quantity != quantity {
+			t.Fatalf("%s the lines are %+v", when, lines)
+		}
+		var opened int64
+		for _, r := range o.open(&lines[0]).Records {
+			opened += r.Quantity
+		}
+		if opened != quantity {
+			t.Errorf("%s the line opens to %d of %d tokens", when, opened, quantity)
+		}
+		trial, err := o.desk.Rerate(t.Context(), payer, "", "2026-10", []berth.Price{of})
+		if must(t, err); len(trial) != 1 || trial[0].Amount != lines[0].Amount {
+			t.Errorf("%s a trial comes to %+v", when, trial)
+		}
+	}
+	check("before,", 7)
+	o.tx(func(ctx context.Context, tx berth.Tx) error {
+		_, err := tx.Deployments().Forget(ctx, used.DeploymentID, 10)
+		return err
+	})
+	check("without its row", 7)
+	o.use(lora("use_2", noon.Add(time.Second), 4))
+	o.rate()
+	check("after a late call", 11)
+}
+
 // forgetful is a store whose records before a moment were deleted.
 type forgetful struct {
 	berth.Store

@@ -238,11 +238,37 @@ func (d *Desk) bench(ctx context.Context, tx berth.Tx, accountID, deploymentID s
 	}
 	b.zone = b.account.Zone()
 	deployment, err := tx.Deployments().Get(ctx, deploymentID)
-	if berth.CodeOf(err) == berth.CodeNotFound { // its row was deleted by policy
+	if b.base = deployment.BaseModel; berth.CodeOf(err) == berth.CodeNotFound { // its row was deleted by policy
+		b.base, err = b.formerBase(ctx, tx)
+	}
+	return b, err
+}
+
+// formerBase finds the base of a deployment that is forgotten: its lines are kept, and the
+// prices in them are those of the model, of any model, or of its base.
+func (b *bench) formerBase(ctx context.Context, tx berth.Tx) (string, error) {
+	days, err := tx.Lines().Days(ctx, b.deployment, "")
+	if err != nil {
+		return "", err
+	}
+	var model string
+	for _, day := range days {
+		lines, err := tx.Lines().Of(ctx, b.deployment, day)
+		if err != nil {
+			return "", err
+		}
+		for i := range lines {
+			model = lines[i].ModelName
+			if p, ok := b.book.ByID(lines[i].PriceID); ok && p.Model != model && p.Model != berth.AnyModel {
+				return p.Model, nil
+			}
+		}
+	}
+	m, err := tx.Models().Get(ctx, model) // it was never charged by its base, and may be now
+	if berth.CodeOf(err) == berth.CodeNotFound {
 		err = nil
 	}
-	b.base = deployment.BaseModel
-	return b, err
+	return m.Base, err
 }
 
 // lines reads the facts of a day and makes its lines.
