@@ -46,6 +46,10 @@ func newOffice(t testing.TB, s berth.Store, a berth.Account, prices []berth.Pric
 	o.tx(func(ctx context.Context, tx berth.Tx) error {
 		must(t, tx.Accounts().InsertAccount(ctx, a))
 		must(t, tx.Accounts().InsertWorkspace(ctx, berth.Workspace{ID: workspace, AccountID: a.ID, Name: "home", CreatedAt: at}))
+		must(t, tx.Deployments().Insert(ctx, berth.Deployment{ // whose base its runs and orders name, too
+			ID: "dep_1", WorkspaceID: workspace, DeployedModel: "a", ModelName: "m", BaseModel: "b", Plan: berth.PlanLoRA,
+			Status: berth.StatusDeleted, CreatedAt: at, DeletedAt: at,
+		}))
 		for _, p := range prices {
 			must(t, tx.Prices().Insert(ctx, p))
 			must(t, tx.Usage().Split(ctx, p.From, p.FromTokens))

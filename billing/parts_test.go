@@ -143,15 +143,9 @@ func TestPagesAndCorrectionsOfALine(t *testing.T) {
 func TestTheBaseOfADeploymentOutlivesItsRow(t *testing.T) {
 	t.Parallel()
 	of := price(berth.DimensionInput, 1, 3)
-	of.Model = "base"
+	of.Model = "b"
 	o := newOffice(t, openSQLite(t), berth.Account{ID: payer, Currency: "CNY", TimeZone: "UTC"}, []berth.Price{of}, noon)
 	used := lora("use_1", noon, 7)
-	o.tx(func(ctx context.Context, tx berth.Tx) error {
-		return tx.Deployments().Insert(ctx, berth.Deployment{
-			ID: used.DeploymentID, WorkspaceID: workspace, DeployedModel: used.DeployedModel, ModelName: used.ModelName, BaseModel: "base",
-			Plan: berth.PlanLoRA, Status: berth.StatusDeleted, CreatedAt: noon, DeletedAt: noon.Add(time.Hour),
-		})
-	})
 	o.use(used)
 	o.rate()
 	check := func(when string, quantity int64) {
