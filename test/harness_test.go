@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 			os.Exit(keeper.Main())
 		case "fake-engine":
 			os.Exit(fakeengine.Run(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
+		case "serve":
+			os.Exit(serveByClock(os.Args[2:]))
 		}
 	}
 	goleak.VerifyTestMain(pgtest.M{M: m}, goleak.Cleanup(func(code int) {
@@ -60,6 +62,7 @@ type berth struct {
 	app    *app.App
 	dir    string
 	yaml   string
+	clock  *clock             // nil: that of the machine
 	runner *enginetest.Runner // of in-process servers
 	log    *safeBuffer
 	stop   func()
@@ -81,6 +84,12 @@ func withProcesses(t testing.TB, yaml string) *berth {
 
 func start(t testing.TB, dir, yaml string, fake bool) *berth {
 	t.Helper()
+	return startBy(t, nil, dir, yaml, fake)
+}
+
+// startBy starts a server whose clock is the given one.
+func startBy(t testing.TB, c *clock, dir, yaml string, fake bool) *berth {
+	t.Helper()
 	file := filepath.Join(dir, "berth.yaml")
 	must(t, os.WriteFile(file, []byte(yaml), 0o600))
 	cfg, err := config.Load(config.Source{File: file, Env: os.Environ(), Flags: map[string]string{
@@ -93,10 +102,13 @@ func start(t testing.TB, dir, yaml string, fake bool) *berth {
 	}
 	executable, err := os.Executable()
 	must(t, err)
-	b := &berth{dir: dir, yaml: yaml, log: &safeBuffer{}}
+	b := &berth{dir: dir, yaml: yaml, clock: c, log: &safeBuffer{}}
 	o := app.Options{
 		Config: cfg, Version: "test", Executable: executable, Backoff: 20 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if c != nil {
+		o.Now = c.now
 	}
 	if fake {
 		o.Runner = func(map[string]engine.Driver) engine.Runner {
@@ -135,7 +147,7 @@ func start(t testing.TB, dir, yaml string, fake bool) *berth {
 func (b *berth) restart(t testing.TB) *berth {
 	t.Helper()
 	b.stop()
-	return start(t, b.dir, b.yaml, b.runner != nil)
+	return startBy(t, b.clock, b.dir, b.yaml, b.runner != nil)
 }
 
 // deploy buys and waits until the deployment has come up or failed.
