@@ -33,10 +33,24 @@ type Model struct {
 	Plans         []string     `json:"plans"`
 	Specs         []Spec       `json:"specs"` // as they hold for one replica of this model
 	Calibration   *Calibration `json:"calibration,omitempty"`
-	PTU           *PTUTerms    `json:"ptu,omitempty"` // absent: each token counts as one
-	StandIn       bool         `json:"stand_in"`      // runs other weights than its name says
+	PTU           *PTUTerms    `json:"ptu,omitempty"`    // absent: each token counts as one
+	Prices        []PriceTag   `json:"prices,omitempty"` // for admins; by plan
+	StandIn       bool         `json:"stand_in"`         // runs other weights than its name says
 	Description   string       `json:"description,omitempty"`
 	CreatedAt     time.Time    `json:"created_at"`
+}
+
+// PriceTag is what a model costs under one plan, at this moment and in the currency of the
+// account that pays for the workspace: so much for each Per of a dimension.
+type PriceTag struct {
+	Plan       string `json:"plan"`
+	Spec       string `json:"spec,omitempty"` // of unit minutes
+	Dimension  string `json:"dimension"`
+	FromTokens int64  `json:"from_tokens,omitempty"` // the shortest prompt that it is for
+	PriceNano  int64  `json:"price_nano"`
+	Per        int64  `json:"per"`
+	Currency   string `json:"currency"`
+	Unpriced   bool   `json:"unpriced,omitempty"` // there is no price: free, or not sold (billing.unpriced)
 }
 
 // Calibration is what throughput of a model is sold by.
@@ -106,6 +120,7 @@ type AddModel struct {
 // ModelList is the answer of GET /berth/v1/models.
 type ModelList struct {
 	Models []Model `json:"models"`
+	Next   string  `json:"next,omitempty"` // cursor of the next page; absent on the last
 }
 
 // SpecList is the answer of GET /berth/v1/specs.
@@ -121,10 +136,24 @@ func (c *Client) AddModel(ctx context.Context, m AddModel) (Model, error) {
 	return own[Model](ctx, c, request{method: http.MethodPost, path: modelsPath, body: m})
 }
 
-// ListModels returns the models that the key's workspace sees, by name.
-func (c *Client) ListModels(ctx context.Context) ([]Model, error) {
-	list, err := own[ModelList](ctx, c, request{path: modelsPath})
-	return list.Models, err
+// Models returns the page of the models that the key's workspace sees, by name, that cursor
+// names, "" for the first.
+func (c *Client) Models(ctx context.Context, cursor string) (ModelList, error) {
+	return own[ModelList](ctx, c, request{path: modelsPath, query: withCursor(url.Values{}, cursor)})
+}
+
+// ListModels returns all models that the key's workspace sees, by name.
+func (c *Client) ListModels(ctx context.Context) (all []Model, err error) {
+	for cursor := ""; ; {
+		page, err := c.Models(ctx, cursor)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Models...)
+		if cursor = page.Next; cursor == "" {
+			return all, nil
+		}
+	}
 }
 
 // GetModel returns one model.

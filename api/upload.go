@@ -42,6 +42,7 @@ type CreateUpload struct {
 // UploadList is the answer of GET /berth/v1/uploads.
 type UploadList struct {
 	Uploads []Upload `json:"uploads"`
+	Next    string   `json:"next,omitempty"` // cursor of the next page; absent on the last
 }
 
 const uploadsPath = "/berth/v1/uploads"
@@ -51,10 +52,18 @@ func (c *Client) CreateUpload(ctx context.Context, u CreateUpload) (Upload, erro
 	return own[Upload](ctx, c, request{method: http.MethodPost, path: uploadsPath, body: u})
 }
 
-// ListUploads returns the uploads of the key's workspace that no model was made of yet.
-func (c *Client) ListUploads(ctx context.Context) ([]Upload, error) {
-	list, err := own[UploadList](ctx, c, request{path: uploadsPath})
-	return list.Uploads, err
+// ListUploads returns all uploads of the key's workspace that no model was made of yet.
+func (c *Client) ListUploads(ctx context.Context) (all []Upload, err error) {
+	for cursor := ""; ; {
+		page, err := own[UploadList](ctx, c, request{path: uploadsPath, query: withCursor(url.Values{}, cursor)})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Uploads...)
+		if cursor = page.Next; cursor == "" {
+			return all, nil
+		}
+	}
 }
 
 // GetUpload returns an upload and how much of each file has arrived.

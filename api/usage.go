@@ -34,6 +34,7 @@ type UsageRow struct {
 // UsageRows is the answer of GET /berth/v1/usage.
 type UsageRows struct {
 	Rows []UsageRow `json:"rows"`
+	Next string     `json:"next,omitempty"` // cursor of the next page; absent on the last
 }
 
 // UsageRecord is what one call used.
@@ -129,9 +130,19 @@ func usageRequest(f UsageFilter, groupBy []string) request {
 
 // Usage sums the calls that f selects, grouped by any of deployed_model, model_name,
 // key_id, plan, class, hour, day, month and workspace_id.
-func (c *Client) Usage(ctx context.Context, f UsageFilter, groupBy ...string) ([]UsageRow, error) {
-	answer, err := own[UsageRows](ctx, c, usageRequest(f, groupBy))
-	return answer.Rows, err
+func (c *Client) Usage(ctx context.Context, f UsageFilter, groupBy ...string) (all []UsageRow, err error) {
+	for cursor := ""; ; {
+		r := usageRequest(f, groupBy)
+		r.query = withCursor(r.query, cursor)
+		page, err := own[UsageRows](ctx, c, r)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Rows...)
+		if cursor = page.Next; cursor == "" {
+			return all, nil
+		}
+	}
 }
 
 // WriteUsage writes what Usage returns as [FormatCSV] or [FormatNDJSON].

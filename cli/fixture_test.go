@@ -32,6 +32,13 @@ var (
 		Specs: []api.Spec{specMU1}, Calibration: &api.Calibration{InputTPM: 600000, OutputTPM: 60000, Declared: true},
 		PTU:       &api.PTUTerms{CacheFactor: 0.2, MaxInput: 131072, LongInput: []api.LongInput{{Above: 32768, Input: 1.33, Output: 1.17}}},
 		CreatedAt: noon.Add(-72 * time.Hour),
+		Prices: []api.PriceTag{
+			{Plan: "mu", Spec: "MU1", Dimension: "unit_minute", PriceNano: 54_000_000_000, Per: 60, Currency: "CNY"},
+			{Plan: "ptu", Dimension: "10k_input_tpm_minute", PriceNano: 6_000_000, Per: 1, Currency: "CNY"},
+			{Plan: "ptu", Dimension: "1k_output_tpm_minute", PriceNano: 1, Per: 7, Currency: "CNY"},
+			{Plan: "ptu", Dimension: "input", Currency: "CNY", Per: 1, Unpriced: true},
+			{Plan: "ptu", Dimension: "output", FromTokens: 128_000, Currency: "CNY", PriceNano: 4_800_000_000, Per: 1_000_000},
+		},
 	}
 	standIn = api.Model{
 		Name: "qwen-plus", Kind: "endpoint", Engine: "endpoint", URL: "https://models.example.com/v1", RemoteName: "q",

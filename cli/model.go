@@ -143,7 +143,11 @@ func (p *program) listModels() *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List models that can be deployed",
+		Short:   "List models that can be deployed, and what they cost",
+		Long: `List models that can be deployed. PRICES has what each plan costs now, for admins: mu an
+hour of one unit on the first spec, ptu an hour of 10,000 input and of 1,000 output tokens
+per minute, lora a million tokens of input and of output with short prompts. All of it has
+berth model show; what a purchase comes to, berth deploy --dry-run.`,
 		Example: lines("berth model list"),
 		Args:    arguments(cobra.NoArgs),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
@@ -158,7 +162,7 @@ func (p *program) listModels() *cobra.Command {
 
 func (p *program) modelTable(all []api.Model) table {
 	t := table{
-		columns: columns("NAME", "KIND", "ENGINE", "PLANS", "SPECS", "SIZE>", "CONTEXT>", "ADDED", "NOTE"),
+		columns: columns("NAME", "KIND", "ENGINE", "PLANS", "SPECS", "SIZE>", "CONTEXT>", "PRICES", "ADDED", "NOTE"),
 		empty:   "No models. Add one: berth model add NAME --path FILE",
 	}
 	for _, m := range all {
@@ -167,7 +171,7 @@ func (p *program) modelTable(all []api.Model) table {
 			note = "STAND-IN"
 		}
 		t.add(m.Name, m.Kind, m.Engine, strings.Join(m.Plans, ","), specNames(m), size(m.SizeBytes),
-			known(m.ContextLength), p.age(m.CreatedAt), note)
+			known(m.ContextLength), priceNote(m), p.age(m.CreatedAt), note)
 	}
 	return t
 }
@@ -225,6 +229,9 @@ func (p *program) modelFacts(m api.Model) table {
 	)
 	for _, s := range m.Specs {
 		t.add("Spec "+s.Name+":", specSentence(s))
+	}
+	for _, tag := range m.Prices {
+		t.add(tagName(tag)+":", tagText(tag))
 	}
 	return t
 }

@@ -45,8 +45,16 @@ func (s *Server) listModelsNative(ctx context.Context, r *http.Request) (any, er
 	return out, nil
 }
 
-func (s *Server) listModels(ctx context.Context, _ *http.Request) (any, error) {
+func (s *Server) listModels(ctx context.Context, r *http.Request) (any, error) {
 	models, err := s.Models.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	models, next, err := listPage(r, models, func(m *berth.Model) string { return m.Name })
+	if err != nil {
+		return nil, err
+	}
+	tags, err := s.tags(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +62,37 @@ func (s *Server) listModels(ctx context.Context, _ *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := api.ModelList{Models: make([]api.Model, 0, len(models))}
+	out := api.ModelList{Models: make([]api.Model, 0, len(models)), Next: next}
 	for _, m := range models {
-		out.Models = append(out.Models, s.model(ctx, m, known[m.Name]))
+		out.Models = append(out.Models, priced(s.model(ctx, m, known[m.Name]), &m, tags))
 	}
 	return out, nil
+}
+
+// tags is what models cost, nil for callers that are not told.
+func (s *Server) tags(ctx context.Context) (*berth.PriceTags, error) {
+	if !berth.CallerFrom(ctx).May(berth.RoleAdmin) {
+		return nil, nil
+	}
+	return s.Deployments.Tags(ctx)
+}
+
+// priced adds what the model costs.
+func priced(out api.Model, m *berth.Model, tags *berth.PriceTags) api.Model {
+	if tags == nil {
+		return out
+	}
+	specs := make([]string, len(out.Specs))
+	for i, spec := range out.Specs {
+		specs[i] = spec.Name
+	}
+	for _, o := range tags.Of(m, specs) {
+		out.Prices = append(out.Prices, api.PriceTag{
+			Plan: string(o.Plan), Spec: o.Spec, Dimension: string(o.Dimension), FromTokens: o.FromTokens,
+			PriceNano: int64(o.Nano), Per: o.Per, Currency: tags.Currency, Unpriced: o.Unpriced,
+		})
+	}
+	return out
 }
 
 func (s *Server) getModel(ctx context.Context, r *http.Request) (any, error) {
@@ -70,7 +104,11 @@ func (s *Server) getModel(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.model(ctx, m, known), nil
+	tags, err := s.tags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return priced(s.model(ctx, m, known), &m, tags), nil
 }
 
 func (s *Server) addModel(ctx context.Context, r *http.Request) (any, error) {
@@ -101,7 +139,11 @@ func (s *Server) addModel(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.model(ctx, m, nil), nil
+	tags, err := s.tags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return priced(s.model(ctx, m, nil), &m, tags), nil
 }
 
 func (s *Server) deleteModel(ctx context.Context, r *http.Request) (any, error) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,12 +39,17 @@ func upload(u berth.UploadState) api.Upload {
 	return out
 }
 
-func (s *Server) listUploads(ctx context.Context, _ *http.Request) (any, error) {
+func (s *Server) listUploads(ctx context.Context, r *http.Request) (any, error) {
 	all, err := s.Uploads.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := api.UploadList{Uploads: make([]api.Upload, len(all))}
+	slices.SortFunc(all, func(u, v berth.UploadState) int { return strings.Compare(u.ID, v.ID) })
+	all, next, err := listPage(r, all, func(u *berth.UploadState) string { return u.ID })
+	if err != nil {
+		return nil, err
+	}
+	out := api.UploadList{Uploads: make([]api.Upload, len(all)), Next: next}
 	for i, u := range all {
 		out.Uploads[i] = upload(u)
 	}

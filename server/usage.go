@@ -39,7 +39,11 @@ func (s *Server) usageTotals(ctx context.Context, r *http.Request) (any, error) 
 	if form != formJSON {
 		return usageExport(form, by, totals), nil
 	}
-	out := api.UsageRows{Rows: make([]api.UsageRow, 0, len(totals))}
+	out := api.UsageRows{}
+	if totals, out.Next, err = rowsPage(r.URL.Query().Get("cursor"), by, totals); err != nil {
+		return nil, err
+	}
+	out.Rows = make([]api.UsageRow, 0, len(totals))
 	for i := range totals {
 		out.Rows = append(out.Rows, usageRow(&totals[i]))
 	}
