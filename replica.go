@@ -22,6 +22,10 @@ const (
 // TakesAdapters reports whether replicas of the lane run the adapters of a pool's members.
 func (l Lane) TakesAdapters() bool { return l == LaneMixed || l == LaneLoRA }
 
+// BestEffort reports whether replicas of the lane take no reserved calls and are nobody's own:
+// calls of the plan lora run there and nothing else. Of a mixed lane that cannot be said.
+func (l Lane) BestEffort() bool { return l == LaneLoRA }
+
 // ReplicaState is where a replica stands; the reconciler alone writes it.
 type ReplicaState string
 

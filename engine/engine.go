@@ -32,6 +32,9 @@ type Launch struct {
 	Loads     bool               // adapters come and go while it runs
 	GPUs      []berth.Accelerator
 	Held      berth.Resources
+	// BestEffort says that nothing reserved runs here: where processors are short, engines
+	// without it go first.
+	BestEffort bool
 }
 
 // Listen is where the engine has to listen and the only key it may accept.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -318,6 +319,33 @@ func TestALaneThatGoesIsBoughtAgain(t *testing.T) {
 	y.await("one replica of each lane", func(p picture) bool { return len(p.replicas) == 2 && len(p.holds) == 2 })
 	if got := y.awaitStatus(last, berth.StatusRunning); got.ReadyCapacity != 1 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// Engines that run nothing but calls with adapters stand back where processors are short.
+// Engines that reserved calls share with them, and those that are somebody's own, do not.
+func TestOnlyEnginesOfAdapterLanesAreBestEffort(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, nil)
+	started := map[string]bool{}
+	y.engines(func(l engine.Launch) fakeengine.Script {
+		name := l.Model.Name
+		if len(l.Adapters) > 0 {
+			name += " with adapters"
+		}
+		started[name] = l.BestEffort
+		return fakeengine.Script{}
+	})
+	y.awaitStatus(y.buy(berth.Purchase{ModelName: "laned", Plan: "ptu"}), berth.StatusRunning)
+	for _, name := range []string{"tuned", "words"} {
+		y.awaitStatus(y.buy(berth.Purchase{ModelName: name, Plan: "lora"}), berth.StatusRunning)
+	}
+	y.awaitStatus(y.buy(berth.Purchase{ModelName: "base", Plan: "mu", Spec: "MU1", Capacity: new(int64(1))}), berth.StatusRunning)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	want := map[string]bool{"laned": false, "laned with adapters": true, "base with adapters": false, "base": false}
+	if !maps.Equal(started, want) {
+		t.Errorf("started, and whether as best effort: %v, want %v", started, want)
 	}
 }
 

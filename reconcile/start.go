@@ -84,6 +84,7 @@ func (l *Loop) launch(ctx context.Context, tx berth.Tx, r berth.Replica) (launch
 	launch = engine.Launch{
 		ReplicaID: r.ID, Nonce: r.Nonce, NodeID: r.NodeID, Engine: r.Engine,
 		Spec: r.Spec, Adapters: r.Loads(), Loads: r.Lane.TakesAdapters() && l.traits(r.Engine).LoadsAdapters, Held: r.Spec.Replica,
+		BestEffort: r.Lane.BestEffort(),
 	}
 	name := r.ModelName
 	if r.PoolID != "" {

@@ -172,6 +172,7 @@ type facts struct {
 	Env       []string
 	Dir       string
 	Threads   []int
+	Nice      int
 	NoNewPriv int
 	Ignored   bool // whether SIGINT is
 	NonBlock  bool // whether standard output is
@@ -197,6 +198,7 @@ func gatherFacts() facts {
 			f.Threads = append(f.Threads, thread)
 		}
 	}
+	f.Nice = niceness()
 	f.NoNewPriv, err = unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	must(err)
 	status, err := os.ReadFile("/proc/self/status")
@@ -239,8 +241,26 @@ func TestEngineInheritsOnlyWhatWasSaid(t *testing.T) {
 	if len(got.Threads) != 1 || got.Threads[0] != thread {
 		t.Errorf("threads are %v, want %d only", got.Threads, thread)
 	}
+	if got.Nice != niceness() {
+		t.Errorf("niceness is %d, ours is %d", got.Nice, niceness())
+	}
 	if got.NoNewPriv != 1 || got.Ignored || got.NonBlock {
 		t.Errorf("no_new_privs is %d, SIGINT ignored %t, output non-blocking %t", got.NoNewPriv, got.Ignored, got.NonBlock)
+	}
+}
+
+func TestEngineYields(t *testing.T) {
+	t.Parallel()
+	line := newLifeline(t)
+	intent := intentFor(t, "reporter", line.path)
+	intent.Yields = true
+	mustStart(t, intent)
+	var got facts
+	if err := json.NewDecoder(line.await(t, 1)["reporter"].lines).Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if want := max(yielding, niceness()); got.Nice != want {
+		t.Errorf("niceness is %d, want %d", got.Nice, want)
 	}
 }
 

@@ -43,7 +43,7 @@ func launch(i Intent) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepareThread(i.Threads); err != nil {
+	if err := prepareThread(i.Threads, i.Yields); err != nil {
 		return nil, err
 	}
 	pid, output, err := spawn(path, i)

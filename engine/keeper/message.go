@@ -55,6 +55,10 @@ type Intent struct {
 	// Threads are the CPU numbers the engine may run on (Linux); empty means all.
 	Threads []int `json:"threads,omitempty"`
 
+	// Yields makes the engine, and all it starts, stand back on processors that others want,
+	// too: a niceness of 10 (Linux), which is a tenth of the time of a process with none.
+	Yields bool `json:"yields,omitempty"`
+
 	// MemoryBytes is the memory the engine was sold. It is carried but not yet
 	// enforced: RLIMIT_AS counts mapped model files and would kill healthy
 	// engines, so enforcement waits for cgroups.

@@ -15,7 +15,7 @@ func TestMessagesSurviveTheWire(t *testing.T) {
 	t.Parallel()
 	intent := Intent{
 		Nonce: "n", Command: []string{"llama-server", "--port", "1"}, Env: []string{"A=b\nc"}, Dir: "/tmp",
-		Log: Log{Path: "/tmp/log", MaxBytes: 1 << 20, Keep: 3}, Threads: []int{0, 3}, MemoryBytes: 1 << 30, GraceMS: 7,
+		Log: Log{Path: "/tmp/log", MaxBytes: 1 << 20, Keep: 3}, Threads: []int{0, 3}, Yields: true, MemoryBytes: 1 << 30, GraceMS: 7,
 	}
 	messages := []any{
 		startMessage{headerOf(typeStart), intent},

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepareThread does nothing: darwin has no subreapers, no no_new_privs and no
-// binding of processes to CPUs.
-func prepareThread([]int) error { return nil }
+// prepareThread does nothing: darwin has no subreapers, no no_new_privs, no binding of
+// processes to CPUs and no niceness of a thread.
+func prepareThread([]int, bool) error { return nil }
 
 // engineAttr gives the engine a process group of its own.
 func engineAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

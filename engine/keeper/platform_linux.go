@@ -10,15 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// yielding is the niceness of engines that yield. More would leave one, on a processor that
+// is never free, so little time that it looks frozen.
+const yielding = 10
+
 // prepareThread gives the calling thread what the engine is to inherit from it,
-// no_new_privs and the CPUs it may use, and makes the keeper the one to whom
-// orphaned descendants are handed.
-func prepareThread(threads []int) error {
+// no_new_privs, the CPUs it may use and its priority on them, and makes the keeper the one
+// to whom orphaned descendants are handed.
+func prepareThread(threads []int, yields bool) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become subreaper: %w", err)
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	if yields {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, max(yielding, niceness())); err != nil {
+			return fmt.Errorf("lower the priority: %w", err)
+		}
 	}
 	if len(threads) == 0 {
 		return nil
@@ -31,6 +40,15 @@ func prepareThread(threads []int) error {
 		return fmt.Errorf("bind to threads %v: %w", threads, err)
 	}
 	return nil
+}
+
+// niceness returns the calling thread's. The system call answers 20 less it.
+func niceness() int {
+	answer, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return 0
+	}
+	return 20 - answer
 }
 
 // engineAttr gives the engine a process group of its own and the kernel's word

@@ -134,6 +134,7 @@ func (r *Runner) intent(l engine.Launch, at engine.Listen) (keeper.Intent, error
 		Env:         command.Env,
 		Dir:         dir,
 		Log:         keeper.Log{Path: filepath.Join(logs, l.ReplicaID+".log"), MaxBytes: logBytesMax, Keep: logsKept},
+		Yields:      l.BestEffort,
 		MemoryBytes: l.Held.MemoryBytes,
 		GraceMS:     r.config.Grace.Milliseconds(),
 	}, nil
