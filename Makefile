@@ -29,7 +29,7 @@ test: ## all tests, with the race detector, the real llama.cpp engine and offici
 	.ci/tools test
 	$(MAKE) --no-print-directory build
 	$(BIN) engine install llamacpp
-	go test $(RACE) -count=1 -timeout 15m ./...
+	go test $(RACE) -count=1 -timeout 15m ./test ./... # the longest first
 
 test-vllm: ## the tests of engines on a real vLLM; the first time takes some minutes and 6 GB
 	.ci/tools test

@@ -14,6 +14,7 @@ import (
 	berth "github.com/berthhq/berth"
 	"github.com/berthhq/berth/store"
 	"github.com/berthhq/berth/store/pgtest"
+	"github.com/berthhq/berth/store/sqlitetest"
 )
 
 var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -105,7 +106,7 @@ func TestRecordsOfAnEarlierSchemaAreMovedOnce(t *testing.T) {
 
 func TestNamesOfUsageAreRightAfterRollbacksAndBesideAnotherProcess(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "berth.db")
+	path := sqlitetest.File(t)
 	one, two := mustOpen(t, path), mustOpen(t, path)
 	defer mustClose(t, one)
 	defer mustClose(t, two)
@@ -151,7 +152,11 @@ func TestDaysOfAnEarlierSchemaAreSummedByModel(t *testing.T) {
 		t.Parallel()
 		url := pgtest.Empty(t)
 		daysBefore(t, goose.DialectPostgres, "pgx", url)
-		wantDaysBefore(t, mustConnect(t, url))
+		s, err := store.Open(t.Context(), store.Config{URL: url, Copies: filepath.Join(t.TempDir(), "berth.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantDaysBefore(t, s)
 	})
 }
 
