@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -94,22 +95,29 @@ type Funds struct {
 
 func accountPath(id, what string) string { return accountsPath + "/" + url.PathEscape(id) + "/" + what }
 
-// Ledger returns the page of postings that cursor names, "" for the first.
-func (c *Client) Ledger(ctx context.Context, f PostingFilter, cursor string) (Postings, error) {
+func (f PostingFilter) query() url.Values {
 	query := url.Values{}
 	for name, value := range map[string]string{
-		"account_id": f.AccountID, "workspace_id": f.WorkspaceID, "deployment_id": f.DeploymentID, "cause": f.Cause,
+		"account_id": f.AccountID, "workspace_id": f.WorkspaceID, "deployment_id": f.DeploymentID, "cause": f.Cause, "from": moment(f.From), "to": moment(f.To),
 	} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
-	for name, at := range map[string]time.Time{"from": f.From, "to": f.To} {
-		if !at.IsZero() {
-			query.Set(name, at.UTC().Format(time.RFC3339))
-		}
-	}
-	return own[Postings](ctx, c, request{path: "/berth/v1/ledger", query: withCursor(query, cursor)})
+	return query
+}
+
+const ledgerPath = "/berth/v1/ledger"
+
+// Ledger returns the page of postings that cursor names, "" for the first.
+func (c *Client) Ledger(ctx context.Context, f PostingFilter, cursor string) (Postings, error) {
+	return own[Postings](ctx, c, request{path: ledgerPath, query: withCursor(f.query(), cursor)})
+}
+
+// WriteLedger writes all postings that f selects, oldest first, as [FormatNDJSON], or their
+// entries as [FormatCSV].
+func (c *Client) WriteLedger(ctx context.Context, to io.Writer, format string, f PostingFilter) error {
+	return c.export(ctx, to, format, request{path: ledgerPath, query: f.query()})
 }
 
 // AddPayment books a payment for an account, once.

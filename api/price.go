@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -75,8 +76,7 @@ type PriceQuery struct {
 
 const pricesPath = "/berth/v1/prices"
 
-// Prices lists the book of prices.
-func (c *Client) Prices(ctx context.Context, q PriceQuery) ([]Price, error) {
+func (q PriceQuery) query() url.Values {
 	query := url.Values{}
 	for name, value := range map[string]string{
 		"model": q.Model, "plan": q.Plan, "spec": q.Spec, "dimension": q.Dimension, "currency": q.Currency,
@@ -91,8 +91,18 @@ func (c *Client) Prices(ctx context.Context, q PriceQuery) ([]Price, error) {
 	if q.History {
 		query.Set("history", "true")
 	}
-	answer, err := own[PriceList](ctx, c, request{path: pricesPath, query: query})
+	return query
+}
+
+// Prices lists the book of prices.
+func (c *Client) Prices(ctx context.Context, q PriceQuery) ([]Price, error) {
+	answer, err := own[PriceList](ctx, c, request{path: pricesPath, query: q.query()})
 	return answer.Prices, err
+}
+
+// WritePrices writes what Prices returns as [FormatCSV] or [FormatNDJSON].
+func (c *Client) WritePrices(ctx context.Context, to io.Writer, format string, q PriceQuery) error {
+	return c.export(ctx, to, format, request{path: pricesPath, query: q.query()})
 }
 
 // SetPrices adds versions to the book of prices and returns them.

@@ -29,9 +29,9 @@ API. Output can also be csv or ndjson, which have all entries, written as they c
 				return err
 			}
 			f.From, f.To = window.From, window.To
-			if p.output == formatCSV || p.output == formatNDJSON {
-				if cmd.Flags().Changed("limit") {
-					return usageError{cmd, "--limit: " + string(p.output) + " has all entries; choose them by time"}
+			if p.exporting() {
+				if err := p.noLimit(cmd); err != nil {
+					return err
 				}
 				return client.WriteAudit(cmd.Context(), p.Out, string(p.output), f)
 			}

@@ -24,8 +24,9 @@ func (p *program) deploy() *cobra.Command {
 	var d api.CreateDeployment
 	var f deployFlags
 	cmd := &cobra.Command{
-		Use:   "deploy MODEL",
-		Short: "Deploy a model",
+		Use:        "deploy MODEL",
+		Short:      "Deploy a model",
+		SuggestFor: []string{"quote", "buy", "create"},
 		Long: `Deploy a model under a plan:
   mu    units of hardware of your own     --spec --capacity --thinking --context --rpm --tpm
   ptu   reserved tokens per minute        --input-tpm --output-tpm [--prepaid-days [--renew-days]]

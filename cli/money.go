@@ -29,7 +29,7 @@ func (p *program) theAccount(cmd *cobra.Command, client *api.Client, id string) 
 		return "", err
 	}
 	if len(page.Accounts) != 1 {
-		return "", usageError{cmd, "there are several accounts; name one with --account (berth account list)"}
+		return "", usageError{cmd, "there are several accounts; name the one you mean (berth account list shows them)"}
 	}
 	return page.Accounts[0].ID, nil
 }
@@ -151,15 +151,27 @@ func (p *program) ledger() *cobra.Command {
 		Use:   "ledger",
 		Short: "Show what was posted to the accounts",
 		Long: `Show what was posted to the accounts, oldest first. The entries of a posting add to 0:
-what one side gets, another gives. Nothing in the ledger is ever changed.`,
-		Example: lines("berth ledger --from 7d", "berth ledger --cause payment", "berth ledger -o json"),
-		Args:    arguments(cobra.NoArgs),
+what one side gets, another gives. Nothing in the ledger is ever changed. Output can also
+be csv, an entry on each line, or ndjson, a posting on each; both have all of them. Days
+and times are those of this machine; days of statements are those of the account.`,
+		Example: lines(
+			"berth ledger --from 7d",
+			"berth ledger --cause payment",
+			"berth ledger --from 2026-10-01 --to 2026-11-01 -o csv > october.csv"),
+		Args:        arguments(cobra.NoArgs),
+		Annotations: exports,
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 			window, err := p.usageFilter(cmd, from, to)
 			if err != nil {
 				return err
 			}
 			f.From, f.To = window.From, window.To
+			if p.exporting() {
+				if err := p.noLimit(cmd); err != nil {
+					return err
+				}
+				return client.WriteLedger(cmd.Context(), p.Out, string(p.output), f)
+			}
 			all, more, err := somePages(most, func(cursor string) ([]api.Posting, string, error) {
 				page, err := client.Ledger(cmd.Context(), f, cursor)
 				return page.Postings, page.Next, err

@@ -74,6 +74,17 @@ var quotes = map[string]api.Quote{
 	},
 }
 
+// orFile answers with the name of the form when a file is asked for.
+func orFile(answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if format := r.URL.Query().Get("format"); format != "" {
+			_, _ = io.WriteString(w, format+"\n")
+			return
+		}
+		answer(w, r)
+	}
+}
+
 // withMoney makes the server answer about money.
 func (f *fake) withMoney() {
 	for call, answer := range map[string]http.HandlerFunc{
@@ -96,9 +107,10 @@ func (f *fake) withMoney() {
 			}
 			bare(api.AuditEntries{Entries: auditLog})(w, r)
 		},
-		"GET /berth/v1/prices":                              bare(api.PriceList{Prices: priceBook}),
+		"GET /berth/v1/prices":                              orFile(bare(api.PriceList{Prices: priceBook})),
+		"GET /berth/v1/accounts/1000000000000001":           bare(api.Account{ID: "1000000000000001", Name: "default", Currency: "CNY", TimeZone: "Asia/Shanghai", CreditLimitNano: ptr(int64(2_000_000_000_000))}),
 		"POST /berth/v1/prices":                             bare(api.PriceList{Prices: priceBook[1:2]}),
-		"GET /berth/v1/ledger":                              bare(api.Postings{Postings: postingList}),
+		"GET /berth/v1/ledger":                              orFile(bare(api.Postings{Postings: postingList})),
 		"GET /berth/v1/accounts/1000000000000001/payments":  bare(api.PaymentList{Payments: paymentList}),
 		"POST /berth/v1/accounts/1000000000000001/payments": bare(paymentList[0]),
 		"GET /berth/v1/accounts/1000000000000001/balance": bare(api.Balance{AccountID: "1000000000000001", CreditLimitNano: ptr(int64(2_000_000_000_000)), Balances: []api.Funds{

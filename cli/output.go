@@ -45,8 +45,19 @@ var exports = map[string]string{"exports": "yes"}
 
 // checkOutput refuses a format that a command does not write, before it does anything.
 func (p *program) checkOutput(cmd *cobra.Command, _ []string) error {
-	if (p.output == formatCSV || p.output == formatNDJSON) && cmd.Annotations["exports"] == "" {
-		return usageError{cmd, "--output: " + string(p.output) + " is for berth usage and berth audit; this command writes table, json or yaml"}
+	if p.exporting() && cmd.Annotations["exports"] == "" {
+		return usageError{cmd, "--output: " + string(p.output) + " is for usage, audit, ledger, statement and price list; this command writes table, json or yaml"}
+	}
+	return nil
+}
+
+// exporting reports whether the output is a file that the server writes.
+func (p *program) exporting() bool { return p.output == formatCSV || p.output == formatNDJSON }
+
+// noLimit refuses --limit of a file, which has everything.
+func (p *program) noLimit(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("limit") {
+		return usageError{cmd, "--limit: " + string(p.output) + " has everything; choose by --from and --to"}
 	}
 	return nil
 }

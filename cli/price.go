@@ -30,18 +30,24 @@ func (p *program) listPrices() *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List the prices that hold now",
 		Long: `List the prices that hold now. The narrowest one rules: a model's before its base's
-before those of any (*), a spec's before those of any, a plan's before those of any.`,
+before those of any (*), a spec's before those of any, a plan's before those of any. What
+rules for a model shows berth model show. Output can also be csv or ndjson.`,
 		Example: lines(
 			"berth price list",
 			"berth price list --model '*' --dimension unit_minute",
-			"berth price list --history"),
-		Args: arguments(cobra.NoArgs),
+			"berth price list --history",
+			"berth price list --history -o csv > prices.csv"),
+		Args:        arguments(cobra.NoArgs),
+		Annotations: exports,
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
 			var err error
 			if at != "" {
 				if q.At, err = p.parseExpiry(at); err != nil {
 					return usageError{cmd, "--at: " + err.Error()}
 				}
+			}
+			if p.exporting() {
+				return client.WritePrices(cmd.Context(), p.Out, string(p.output), q)
 			}
 			prices, err := client.Prices(cmd.Context(), q)
 			if err != nil {
@@ -59,6 +65,7 @@ before those of any (*), a spec's before those of any, a plan's before those of 
 	flags.StringVar(&at, "at", "", "those that hold at this `time`: 30d from now, 2027-01-01 or 2027-01-01T08:00:00Z")
 	flags.BoolVar(&q.History, "history", false, "every version, past and to come")
 	complete(cmd, "dimension", dimensions...)
+	complete(cmd, "plan", api.PlanMU, api.PlanPTU, api.PlanLoRA)
 	return cmd
 }
 

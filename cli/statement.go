@@ -14,7 +14,7 @@ import (
 
 // statementFlags say which form of a statement is wanted.
 type statementFlags struct {
-	csv, html              bool
+	csv, html, ndjson      bool
 	file, folder, line, by string
 }
 
@@ -22,8 +22,9 @@ func (p *program) statement() *cobra.Command {
 	var q api.StatementQuery
 	var f statementFlags
 	cmd := &cobra.Command{
-		Use:   "statement [MONTH]",
-		Short: "Show what a month costs",
+		Use:        "statement [MONTH]",
+		Short:      "Show what a month costs",
+		SuggestFor: []string{"bill", "invoice"},
 		Long: `Show what a month costs: of an account for an owner, of the workspace for an admin.
 Without a month the present one. A month closes 24 hours after its end; until then its
 statement is provisional.
@@ -39,10 +40,15 @@ writes the statement as pages for a browser, in which each line leads to what it
 			"berth statement 2026-10 --line 3f2a91c0 --csv > calls.csv",
 			"berth statement 2026-10 --html --file october.html",
 			"berth statement 2026-10 --html --dir october"),
-		Args: arguments(cobra.MaximumNArgs(1)),
+		Args:        arguments(cobra.MaximumNArgs(1)),
+		Annotations: exports,
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
 			if len(args) > 0 {
 				q.Month = args[0]
+			}
+			if p.exporting() {
+				f.csv = p.output == formatCSV
+				f.ndjson = !f.csv
 			}
 			if err := f.check(cmd); err != nil {
 				return err
@@ -88,17 +94,19 @@ writes the statement as pages for a browser, in which each line leads to what it
 func (f *statementFlags) check(cmd *cobra.Command) error {
 	var says string
 	switch {
-	case f.csv && f.html:
+	case f.ndjson && f.line == "":
+		says = "--output: ndjson is for the records of a --line; a statement is csv or json"
+	case (f.csv || f.ndjson) && f.html:
 		says = "choose one of --csv and --html"
 	case f.line != "" && f.html:
 		says = "--line goes with --csv; --html --dir writes pages of all lines"
-	case f.by != "" && (f.csv || f.html || f.line != ""):
+	case f.by != "" && (f.csv || f.ndjson || f.html || f.line != ""):
 		says = "--by is without --csv, --html and --line"
 	case f.by != "" && !slices.Contains(sumColumns, f.by):
 		says = "--by: lines are added up by " + strings.Join(sumColumns, ", ")
 	case f.folder != "" && (!f.html || f.file != ""):
 		says = "--dir goes with --html and without --file"
-	case f.file != "" && !f.csv && !f.html:
+	case f.file != "" && !f.csv && !f.html && !f.ndjson:
 		says = "--file goes with --csv or --html"
 	default:
 		return nil

@@ -27,9 +27,10 @@ func (p *program) openLine(cmd *cobra.Command, client *api.Client, q api.Stateme
 		}
 		q.Month = st.Month
 	}
-	if f.csv {
+	if f.csv || f.ndjson {
+		format := map[bool]string{true: api.FormatCSV, false: api.FormatNDJSON}[f.csv]
 		return p.toFile(f.file, func(to io.Writer) error {
-			_, err := client.WriteLine(cmd.Context(), q, line, api.FormatCSV, "", to)
+			_, err := client.WriteLine(cmd.Context(), q, line, format, "", to)
 			return err
 		})
 	}

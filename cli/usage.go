@@ -21,10 +21,10 @@ type usageFlags struct {
 func (p *program) usage() *cobra.Command {
 	var by []string
 	var f usageFlags
-	var records bool
+	var records, csv bool
 	var most int
 	cmd := &cobra.Command{
-		Use:   "usage",
+		Use:   "usage [records]",
 		Short: "Show who used how many tokens",
 		Long: `Show who used how many tokens. Cached tokens are part of the input, thinking
 tokens part of the output. Days, hours and months are those of the account that
@@ -33,24 +33,30 @@ pays for the workspace. Output can also be csv or ndjson, written as it comes.`,
 			"berth usage",
 			"berth usage --group-by deployed_model,day --from 7d",
 			"berth usage --month 2026-10 --group-by day,key_id -o csv > october.csv",
-			"berth usage --records --from 1h",
-			"berth usage --records --unbilled --month 2026-10 -o ndjson"),
-		Args:        arguments(cobra.NoArgs),
+			"berth usage --group-by hour --from 2026-10-02 --to 2026-10-03",
+			"berth usage records --from 1h",
+			"berth usage records --unbilled --month 2026-10 -o ndjson"),
+		Args:        arguments(cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)),
+		ValidArgs:   []string{"records"}, // as the API has it
 		Annotations: exports,
-		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			records = records || len(args) > 0
+			if csv {
+				p.output = formatCSV
+			}
 			filter, err := p.chosenCalls(cmd, &f, records)
 			if err != nil {
 				return err
 			}
-			export := p.output == formatCSV || p.output == formatNDJSON
 			switch {
-			case export && records && cmd.Flags().Changed("limit"):
-				return usageError{cmd, "--limit: " + string(p.output) + " has all records; choose them by time"}
-			case export && records:
+			case p.exporting() && records:
+				if err := p.noLimit(cmd); err != nil {
+					return err
+				}
 				return client.WriteUsageRecords(cmd.Context(), p.Out, string(p.output), filter)
 			case records:
 				return p.showRecords(cmd, client, filter, most)
-			case export:
+			case p.exporting():
 				return client.WriteUsage(cmd.Context(), p.Out, string(p.output), filter, by...)
 			}
 			rows, err := client.Usage(cmd.Context(), filter, by...)
@@ -74,6 +80,7 @@ pays for the workspace. Output can also be csv or ndjson, written as it comes.`,
 	flags.StringVar(&f.filter.KeyID, "of-key", "", "only calls with the key of this `id`")
 	flags.StringVar(&f.filter.Class, "class", "", "only calls of this `class`: reserved, overflow, shared, dedicated or probe")
 	flags.StringVar(&f.workspace, "workspace", "", "of another workspace, by its `id`, or of all (owners)")
+	flags.BoolVar(&csv, "csv", false, "the same as --output csv")
 	flags.BoolVar(&records, "records", false, "show single calls, oldest first")
 	flags.StringVar(&f.filter.End, "end", "", "only records that `ended` so: stop, length, tool_calls, client_gone, engine_failed, timeout, refused, berth_crashed or stopped")
 	flags.StringVar(&f.filter.Source, "source", "", "only records with `figures` of engine, counted or unknown")

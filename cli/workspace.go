@@ -284,14 +284,39 @@ func (p *program) accounts() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := table{columns: columns("ID", "NAME", "CURRENCY", "TIME ZONE"), empty: "No accounts."}
+			t := table{columns: columns("ID", "NAME", "CURRENCY", "TIME ZONE", "PAYS"), empty: "No accounts."}
 			for _, a := range all {
-				t.add(a.ID, a.Name, a.Currency, a.TimeZone)
+				t.add(a.ID, a.Name, currencies(a), a.TimeZone, pays(a))
 			}
 			return p.show(all, t)
 		}),
 	}
-	return parent("account", "Open, list and change the accounts that pay for workspaces", create, list, p.updateAccount(), p.accountBalance())
+	return parent("account", "Open, list and change the accounts that pay for workspaces", create, list, p.showAccount(), p.updateAccount(), p.accountBalance())
+}
+
+func (p *program) showAccount() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show [ID]",
+		Short:   "Show an account and how it pays",
+		Long:    "Show an account and how it pays. Without an id, the only account there is.",
+		Example: lines("berth account show", "berth account show 1000000000000001"),
+		Args:    arguments(cobra.MaximumNArgs(1)),
+		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, args []string) error {
+			id, err := p.theAccount(cmd, client, strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			a, err := client.GetAccount(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			return p.show(a, accountFacts(a))
+		}),
+	}
+}
+
+func accountFacts(a api.Account) table {
+	return facts("ID", a.ID, "Name", a.Name, "Currency", currencies(a), "Time zone", a.TimeZone, "Pays", pays(a))
 }
 
 func (p *program) updateAccount() *cobra.Command {
@@ -331,7 +356,7 @@ hours; it comes back after a payment.`,
 			if err != nil {
 				return err
 			}
-			return p.show(a, facts("ID", a.ID, "Name", a.Name, "Currency", currencies(a), "Time zone", a.TimeZone, "Pays", pays(a)))
+			return p.show(a, accountFacts(a))
 		}),
 	}
 	flags := cmd.Flags()
@@ -359,7 +384,7 @@ func currencies(a api.Account) string {
 func pays(a api.Account) string {
 	text := "later, any amount"
 	if a.CreditLimitNano != nil {
-		text = "later, up to " + api.FormatAmount(*a.CreditLimitNano, a.Currency)
+		text = "later, up to " + money(*a.CreditLimitNano, a.Currency)
 	}
 	if a.Prepaid {
 		text = "in advance"

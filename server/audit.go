@@ -21,10 +21,7 @@ func (s *Server) listAudits(ctx context.Context, r *http.Request) (any, error) {
 	f := berth.AuditFilter{
 		WorkspaceID: query.Get("workspace_id"), KeyID: query.Get("key_id"), Action: query.Get("action"), Target: query.Get("target"),
 	}
-	if f.From, err = instant(r, "from"); err != nil {
-		return nil, err
-	}
-	if f.To, err = instant(r, "to"); err != nil {
+	if f.From, f.To, err = period(r); err != nil {
 		return nil, err
 	}
 	size, err := number(r, "limit", ownPage, 1, ownPage)

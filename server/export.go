@@ -57,8 +57,13 @@ type export struct {
 	rows func(write func(value any, cells []any) error) error
 }
 
+// exact is a text of a cell that is Berth's own, such as an amount, which may begin with a
+// minus.
+type exact string
+
 // paged is an export of a list that is read in pages: it begins with the one that was read,
 // and more reads each further one, nil behind the last, when the one before has been sent.
+// Without more there is one page.
 func paged[T any](form, name string, columns []string, page []T, more func() ([]T, error), row func(*T) (value any, cells []any)) export {
 	return export{form: form, name: name, columns: columns, rows: func(write func(any, []any) error) error {
 		for {
@@ -66,6 +71,9 @@ func paged[T any](form, name string, columns []string, page []T, more func() ([]
 				if err := write(row(&page[i])); err != nil {
 					return err
 				}
+			}
+			if more == nil {
+				return nil
 			}
 			var err error
 			if page, err = more(); err != nil || page == nil {
@@ -136,6 +144,8 @@ func cellText(value any) string {
 			return ""
 		}
 		return v.UTC().Format(time.RFC3339Nano)
+	case exact:
+		return string(v)
 	case string:
 		return cell(v)
 	}

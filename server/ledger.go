@@ -22,11 +22,11 @@ func (s *Server) listPostings(ctx context.Context, r *http.Request) (any, error)
 	if f.Cause != "" && !slices.Contains(causes, f.Cause) {
 		return nil, berth.Errorf(berth.CodeInvalid, "The cause %q is not known; use payment, deposit, refund, charge or correction.", f.Cause)
 	}
-	var err error
-	if f.From, err = instant(r, "from"); err != nil {
+	form, err := formOf(r)
+	if err != nil {
 		return nil, err
 	}
-	if f.To, err = instant(r, "to"); err != nil {
+	if f.From, f.To, err = period(r); err != nil {
 		return nil, err
 	}
 	size, err := number(r, "limit", ownPage, 1, ownPage)
@@ -37,6 +37,9 @@ func (s *Server) listPostings(ctx context.Context, r *http.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
+	if form != formJSON {
+		return s.postingsExport(ctx, form, f, list, size), nil
+	}
 	out := api.Postings{Postings: make([]api.Posting, 0, len(list))}
 	for _, p := range list {
 		out.Postings = append(out.Postings, posting(p))
@@ -45,6 +48,47 @@ func (s *Server) listPostings(ctx context.Context, r *http.Request) (any, error)
 		out.Next = list[size-1].ID
 	}
 	return out, nil
+}
+
+var entryColumns = []string{
+	"posting", "at", "cause", "reference", "account_id", "workspace_id", "deployment_id", "side", "amount", "currency",
+}
+
+// postingsExport has a row for each entry in CSV, and a posting on each line of NDJSON.
+func (s *Server) postingsExport(ctx context.Context, form string, f berth.PostingFilter, list []berth.Posting, size int64) export {
+	last := list
+	more := func() (_ []berth.Posting, err error) {
+		if int64(len(last)) < size {
+			return nil, nil
+		}
+		last, err = s.Books.Postings(ctx, f, last[size-1].ID, size)
+		return last, err
+	}
+	if form == formNDJSON {
+		return paged(form, "ledger", entryColumns, list, more, func(p *berth.Posting) (any, []any) { return posting(*p), nil })
+	}
+	type entry struct {
+		*berth.Posting
+		berth.Entry
+	}
+	entries := func(list []berth.Posting) (all []entry) {
+		for i := range list {
+			for _, e := range list[i].Entries {
+				all = append(all, entry{&list[i], e})
+			}
+		}
+		return all
+	}
+	further := func() ([]entry, error) {
+		page, err := more()
+		return entries(page), err
+	}
+	return paged(form, "ledger", entryColumns, entries(list), further, func(e *entry) (any, []any) {
+		p := e.Posting
+		return nil, []any{
+			p.ID, p.At, string(p.Cause), p.Reference, p.AccountID, p.WorkspaceID, p.DeploymentID, e.Side, exact(plainAmount(int64(e.Nano), p.Currency)), p.Currency,
+		}
+	})
 }
 
 func posting(p berth.Posting) api.Posting {

@@ -23,7 +23,24 @@ func (s *Server) listPrices(ctx context.Context, r *http.Request) (any, error) {
 	if f.At, err = instant(r, "at"); err != nil {
 		return nil, err
 	}
-	return shown(priceList)(s.Prices.List(ctx, f))
+	form, err := formOf(r)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.Prices.List(ctx, f)
+	if err != nil || form == formJSON {
+		return shown(priceList)(list, err)
+	}
+	return paged(form, "prices", priceColumns, priceList(list).Prices, nil, func(p *api.Price) (any, []any) {
+		return p, []any{
+			p.ID, p.Model, p.Plan, p.Spec, p.Dimension, p.FromTokens, exact(plainAmount(p.PriceNano, p.Currency)), p.Per, p.Currency, p.From, p.To,
+			p.Withdrawn, p.CreatedAt, p.Creator,
+		}
+	}), nil
+}
+
+var priceColumns = []string{
+	"id", "model", "plan", "spec", "dimension", "from_tokens", "price", "per", "currency", "from", "to", "withdrawn", "created_at", "creator",
 }
 
 // setPrices is POST /berth/v1/prices.
@@ -83,6 +100,25 @@ func price(v berth.PriceVersion) api.Price {
 		PriceNano: int64(v.Nano), Per: v.Per, Currency: v.Currency, From: v.From, To: v.To, Withdrawn: v.Withdrawn,
 		CreatedAt: v.CreatedAt, Creator: v.Creator,
 	}
+}
+
+// period reads the query parameters from and to.
+func period(r *http.Request) (from, to time.Time, err error) {
+	if from, err = instant(r, "from"); err != nil {
+		return from, to, err
+	}
+	if to, err = instant(r, "to"); err != nil {
+		return from, to, err
+	}
+	return from, to, inOrder(!to.IsZero() && to.Before(from))
+}
+
+// inOrder refuses a period that ends before it begins.
+func inOrder(wrong bool) error {
+	if wrong {
+		return berth.Errorf(berth.CodeInvalid, "The time of to is before that of from; give the earlier one as from.")
+	}
+	return nil
 }
 
 // instant reads a query parameter that is a time, the zero time when absent.

@@ -19,10 +19,7 @@ func (s *Server) reconciliation(ctx context.Context, r *http.Request) (any, erro
 	query := r.URL.Query()
 	f := berth.ReconciliationFilter{ReplicaID: query.Get("replica")}
 	var err error
-	if f.From, err = instant(r, "from"); err != nil {
-		return nil, err
-	}
-	if f.To, err = instant(r, "to"); err != nil {
+	if f.From, f.To, err = period(r); err != nil {
 		return nil, err
 	}
 	if text := query.Get("unexplained"); text != "" {

@@ -196,7 +196,10 @@ func usageFilter(r *http.Request) (berth.UsageFilter, error) {
 	if err := usageBound(query.Get("from"), "from", &f.From, &f.FromDay); err != nil {
 		return f, err
 	}
-	return f, usageBound(query.Get("to"), "to", &f.To, &f.ToDay)
+	if err := usageBound(query.Get("to"), "to", &f.To, &f.ToDay); err != nil {
+		return f, err
+	}
+	return f, inOrder(f.FromDay != "" && f.ToDay != "" && f.ToDay < f.FromDay || !f.From.IsZero() && !f.To.IsZero() && f.To.Before(f.From))
 }
 
 // usageBound reads a time, or a day that begins when it does for the workspace's account.
