@@ -741,3 +741,32 @@ func TestALongRunIsRatedInShares(t *testing.T) {
 		return err
 	})
 }
+
+// A clock that leaps ahead by months charges what it shows, and closes the months; when it is
+// set right again, what was charged too much goes back with the end of the run, in the month
+// after those that are closed.
+func TestAClockThatLeapsChargesNothingInTheEnd(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, openSQLite(t), berth.Account{ID: payer, Currency: "CNY", TimeZone: "Asia/Shanghai"}, []berth.Price{price(berth.DimensionUnitMinute, nano, 1)}, noon)
+	run := mu(1, noon, 0)
+	run.EndedAt = time.Time{}
+	o.tx(func(ctx context.Context, tx berth.Tx) error { return tx.Runs().Insert(ctx, run) })
+	o.rateAt(noon.Add(10 * time.Minute))
+	o.rateAt(noon.AddDate(0, 2, 13)) // it leaps
+	o.rateAt(noon.Add(20 * time.Minute)) // and is set back
+	o.step(noon.Add(25*time.Minute), 2)
+	o.rateAt(noon.Add(26 * time.Minute))
+	o.tx(func(ctx context.Context, tx berth.Tx) error {
+		return tx.Runs().End(ctx, run.ID, noon.Add(30*time.Minute))
+	})
+	o.rateAt(noon.Add(31 * time.Minute))
+	if got := -o.balance(berth.CustomerSide(payer)); got != 35*nano {
+		t.Errorf("25 minutes of one unit and 5 of two were charged %d", got)
+	}
+	o.set(noon.AddDate(0, 3, 0)) // so that the audit sees every month
+	o.rate()
+	o.audit()
+	if got := -o.balance(berth.CustomerSide(payer)); got != 35*nano {
+		t.Errorf("in the end %d were charged", got)
+	}
+}
