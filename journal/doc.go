@@ -30,6 +30,7 @@
 //	the process ends      nothing that was committed: the pages belong to the kernel
 //	the power fails       what was committed in the last 100 ms, and no more than that: the
 //	                      checksums tell which marks came through, also beyond a gap
+//	a file is damaged     what is hit: the checksums tell. The file is kept beside, as .damaged
 //	the disk is full      nothing: Reserve refuses before, until there is room again
 //	the disk is slow      nothing waits; a crash of the machine costs as much more
 //

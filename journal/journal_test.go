@@ -275,7 +275,34 @@ func TestAnyDamageCostsOnlyWhatItHits(t *testing.T) {
 		if len(got) != 19 || r.Lost() == 0 {
 			t.Fatalf("damage in mark %d: read %d of 19, lost %d", n, len(got), r.Lost())
 		}
+		must(t, j.Cut(j.Life())) // what people may want to look at stays
+		kept, err := os.ReadFile(path + ".damaged")
+		if must(t, err); !bytes.Equal(kept, damaged) {
+			t.Fatalf("damage in mark %d: something else is kept", n)
+		}
+		must(t, os.Remove(path+".damaged"))
 		must(t, j.Close())
+	}
+}
+
+// A file that has become shorter has lost more than the mark in which it now ends.
+func TestAFileThatIsCutOffIsSaid(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := open(t, journal.Options{Dir: dir})
+	var at []journal.Position
+	for n := range 20 {
+		at = append(at, write(t, j, text(n+1)))
+	}
+	must(t, j.Close())
+	path := filepath.Join(dir, "local-00000001")
+	whole, err := os.Stat(path)
+	must(t, err)
+	rests := int64(at[10]-journal.At(1)) * 8
+	must(t, os.Truncate(path, rests))
+	r := open(t, journal.Options{Dir: dir}).Read(0)
+	if got := payloads(rest(t, r)); len(got) != 10 || r.Lost() != whole.Size()-rests {
+		t.Errorf("read %d marks and lost %d of %d bytes", len(got), r.Lost(), whole.Size()-rests)
 	}
 }
 

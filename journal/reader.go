@@ -22,6 +22,8 @@ type Reader struct {
 	number  int64 // of the segment that is read; 0: none yet
 	from    int64 // offset to begin at in that segment
 	life    int64
+	path    string // of the segment, and what was lost before it; of earlier lives
+	before  int64
 	cursor
 }
 
@@ -58,8 +60,21 @@ func (r *Reader) Next() (Entry, error) {
 		case errors.Is(err, errWait):
 			return Entry{}, io.EOF
 		}
+		if r.lost > r.before {
+			r.journal.keep(r.path)
+		}
 		r.number, r.from, r.data = r.number+1, headerBytes, nil
 	}
+}
+
+// keep keeps a segment for people in which something cannot be read, when it is cut.
+func (j *Journal) keep(path string) {
+	err := os.Link(path, path+damagedSuffix)
+	if err == nil || errors.Is(err, os.ErrExist) {
+		j.opt.Logger.Error("a segment of the journal is damaged; what can be read of it is, and it is kept", "file", path+damagedSuffix)
+		return
+	}
+	j.opt.Logger.Error("a segment of the journal is damaged; what can be read of it is, and it could not be kept", "file", path, "error", err)
 }
 
 // load turns to the segment with the reader's number or, if that is gone, the next one.
@@ -76,15 +91,17 @@ func (r *Reader) load() error {
 	}
 	r.life = s.life
 	live := s.life == r.journal.life
-	m := s.marks
+	m, lost := s.marks, r.lost
+	r.path, r.before = s.path, lost
 	if !live {
 		data, err := os.ReadFile(s.path)
 		if err != nil {
 			return err
 		}
 		m = marks{data: data[:len(data)&^(wordBytes-1)], seed: s.beginning()}
+		lost += max(0, s.size-int64(len(data))) // files have their whole size from the beginning
 	}
-	r.cursor = cursor{marks: m, offset: r.from, live: live, lost: r.lost}
+	r.cursor = cursor{marks: m, offset: r.from, live: live, lost: lost}
 	return nil
 }
 

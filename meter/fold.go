@@ -185,8 +185,11 @@ func (f *fold) cross() {
 		crashed++
 	}
 	f.endAll()
-	if lost := f.reader.Lost(); crashed > 0 || lost > 0 {
-		f.meter.opt.Logger.Warn("the server did not end by itself the last time", "calls_cut_off", crashed, "journal_bytes_lost", lost)
+	if crashed > 0 {
+		f.meter.opt.Logger.Warn("the server did not end by itself the last time", "calls_cut_off", crashed)
+	}
+	if lost := f.reader.Lost(); lost > 0 {
+		f.meter.opt.Logger.Error("a part of the journal cannot be read, and calls whose ends were in it have no usage record, or one of what was marked before", "journal_bytes_lost", lost)
 	}
 }
 
