@@ -752,7 +752,7 @@ func TestAClockThatLeapsChargesNothingInTheEnd(t *testing.T) {
 	run.EndedAt = time.Time{}
 	o.tx(func(ctx context.Context, tx berth.Tx) error { return tx.Runs().Insert(ctx, run) })
 	o.rateAt(noon.Add(10 * time.Minute))
-	o.rateAt(noon.AddDate(0, 2, 13)) // it leaps
+	o.rateAt(noon.AddDate(0, 2, 13))     // it leaps
 	o.rateAt(noon.Add(20 * time.Minute)) // and is set back
 	o.step(noon.Add(25*time.Minute), 2)
 	o.rateAt(noon.Add(26 * time.Minute))
