@@ -2,6 +2,8 @@ package berth
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -12,11 +14,16 @@ type Budget struct {
 	WarnOnly bool `json:"warn_only,omitempty"`
 	// Month is the one of which the following is known.
 	Month string `json:"month,omitempty"` // YYYY-MM
-	// Warned: four fifths of it are spent, which was said.
-	Warned bool `json:"warned,omitempty"`
+	// Warned: four fifths of it are spent; Reached: all of it is.
+	Warned  bool `json:"warned,omitempty"`
+	Reached bool `json:"reached,omitempty"`
 	// StoppedUntil is the end of a month whose budget is spent: until then calls that are paid
 	// by it are refused. Zero: they are not.
 	StoppedUntil time.Time `json:"stopped_until,omitzero"`
+	// Spent is what was spent of it, in Currency, when it was last looked at; whoever asks for
+	// the workspace looks.
+	Spent    Nano   `json:"spent,omitempty"`
+	Currency string `json:"currency,omitempty"`
 }
 
 // After returns what becomes of the budget when so much of a month is spent.
@@ -28,8 +35,8 @@ func (b Budget) After(spent Nano, m Period) Budget {
 		b.Month, b.Warned = m.Name, false
 	}
 	b.Warned = b.Warned || spent >= *b.Amount-*b.Amount/5
-	b.StoppedUntil = time.Time{}
-	if spent >= *b.Amount && !b.WarnOnly {
+	b.Reached, b.StoppedUntil = spent >= *b.Amount, time.Time{}
+	if b.Reached && !b.WarnOnly {
 		b.StoppedUntil = m.End.UTC()
 	}
 	return b
@@ -37,22 +44,56 @@ func (b Budget) After(spent Nano, m Period) Budget {
 
 // same reports whether two budgets, of the same amount, stand alike.
 func (b Budget) same(o Budget) bool {
-	return b.Month == o.Month && b.Warned == o.Warned && b.StoppedUntil.Equal(o.StoppedUntil)
+	return b.Month == o.Month && b.Warned == o.Warned && b.Reached == o.Reached && b.StoppedUntil.Equal(o.StoppedUntil)
 }
 
-// BudgetNews is a budget of which something has to be said.
+// BudgetKind is what is said of a budget.
+type BudgetKind string
+
+// The kinds of news of budgets.
+const (
+	BudgetWarned  BudgetKind = "warned"  // four fifths are spent
+	BudgetSpent   BudgetKind = "spent"   // all is, and no call is refused
+	BudgetStopped BudgetKind = "stopped" // all is, and calls are refused
+)
+
+// BudgetNews is something that is said of a budget, once: of a month and an amount.
 type BudgetNews struct {
-	Workspace Workspace
-	Spent     Nano
-	Currency  string
-	Month     string
+	ID          string // bud_ + workspace, month, amount and kind
+	At          time.Time
+	AccountID   string
+	WorkspaceID string
+	Month       string // YYYY-MM
+	Kind        BudgetKind
+	Amount      Nano
+	Spent       Nano // when it was said
+	Currency    string
+}
+
+// news returns what is to be said of the budget of a workspace as it stands.
+func (w *Workspace) news(now time.Time) (n BudgetNews, ok bool) {
+	b := &w.Budget
+	switch {
+	case b.Amount == nil || !b.Warned:
+		return n, false
+	case !b.StoppedUntil.IsZero():
+		n.Kind = BudgetStopped
+	case b.Reached:
+		n.Kind = BudgetSpent
+	default:
+		n.Kind = BudgetWarned
+	}
+	n.At, n.AccountID, n.WorkspaceID, n.Month = now, w.AccountID, w.ID, b.Month
+	n.Amount, n.Spent, n.Currency = *b.Amount, b.Spent, b.Currency
+	n.ID = strings.Join([]string{"bud", w.ID, b.Month, strconv.FormatInt(int64(n.Amount), 10), string(n.Kind)}, "_")
+	return n, true
 }
 
 // CheckBudgets compares what workspaces have spent with their budgets: it stops those that
-// have reached theirs, lets those go on whose month or budget is new, and returns those that
-// passed four fifths of it or were stopped, to be said. Called again and again, behind rating.
+// have reached theirs, lets those go on whose month or budget is new, and returns what there
+// is to say of them for the first time. Called again and again, behind rating.
 func (s *Workspaces) CheckBudgets(ctx context.Context) ([]BudgetNews, error) {
-	var changed []BudgetNews
+	var changed []string
 	now := s.Now()
 	err := s.Store.View(ctx, func(tx Tx) error {
 		changed = nil
@@ -61,13 +102,12 @@ func (s *Workspaces) CheckBudgets(ctx context.Context) ([]BudgetNews, error) {
 			if err != nil {
 				return err
 			}
-			w := &all[i]
-			if w.Budget.Amount == nil {
+			if all[i].Budget.Amount == nil {
 				continue
 			}
-			var news BudgetNews
-			if news, err = s.budget(ctx, tx, w, now); err == nil && !news.Workspace.Budget.same(w.Budget) {
-				changed = append(changed, news)
+			w := all[i]
+			if err = s.budget(ctx, tx, &w, now); err == nil && !w.Budget.same(all[i].Budget) {
+				changed = append(changed, w.ID)
 			}
 		}
 		return err
@@ -76,41 +116,58 @@ func (s *Workspaces) CheckBudgets(ctx context.Context) ([]BudgetNews, error) {
 		return nil, err
 	}
 	var said []BudgetNews
-	for _, c := range changed {
+	for _, id := range changed {
 		var news BudgetNews
-		var before Budget
+		var first bool
 		err := s.write(WithCaller(ctx, System()), "workspace.budget", func(tx Tx) (string, error) {
-			w, err := tx.Accounts().Workspace(ctx, c.Workspace.ID)
+			w, err := tx.Accounts().Workspace(ctx, id)
 			if err != nil {
 				return "", err
 			}
-			before = w.Budget
-			if news, err = s.budget(ctx, tx, &w, now); err != nil {
-				return "", err
-			}
-			return w.ID, tx.Accounts().UpdateWorkspace(ctx, news.Workspace)
+			news, first, err = s.keepBudget(ctx, tx, &w, now)
+			return w.ID, err
 		})
 		if err != nil {
 			return said, err
 		}
-		b := news.Workspace.Budget
-		if b.Warned && (!before.Warned || before.Month != b.Month) || !b.StoppedUntil.IsZero() && before.StoppedUntil.IsZero() {
+		if first {
 			said = append(said, news)
 		}
 	}
 	return said, nil
 }
 
-// budget says what the budget of a workspace is to be.
-func (s *Workspaces) budget(ctx context.Context, tx Tx, w *Workspace, now time.Time) (BudgetNews, error) {
+// keepBudget writes a workspace with its budget as it stands now, and what there is to say of
+// it, unless that was said before.
+func (s *Workspaces) keepBudget(ctx context.Context, tx Tx, w *Workspace, now time.Time) (n BudgetNews, first bool, err error) {
+	if err := s.budget(ctx, tx, w, now); err != nil {
+		return n, false, err
+	}
+	if err := tx.Accounts().UpdateWorkspace(ctx, *w); err != nil {
+		return n, false, err
+	}
+	n, ok := w.news(now)
+	if ok {
+		first, err = tx.Accounts().TellBudget(ctx, n)
+	}
+	return n, first, err
+}
+
+// budget brings the budget of a workspace up to what was spent.
+func (s *Workspaces) budget(ctx context.Context, tx Tx, w *Workspace, now time.Time) error {
+	if w.Budget.Amount == nil {
+		return nil
+	}
 	a, err := tx.Accounts().Account(ctx, w.AccountID)
 	if err != nil {
-		return BudgetNews{}, err
+		return err
 	}
-	news := BudgetNews{Workspace: *w, Currency: a.CurrencyAt(now), Month: a.MonthOf(now).Name}
-	if news.Spent, err = tx.Lines().Spent(ctx, w.ID, news.Month, news.Currency); err != nil {
-		return news, err
+	month, currency := a.MonthOf(now), a.CurrencyAt(now)
+	spent, err := tx.Lines().Spent(ctx, w.ID, month.Name, currency)
+	if err != nil {
+		return err
 	}
-	news.Workspace.Budget = w.Budget.After(news.Spent, a.MonthOf(now))
-	return news, nil
+	w.Budget = w.Budget.After(spent, month)
+	w.Budget.Spent, w.Budget.Currency = spent, currency
+	return nil
 }

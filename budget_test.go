@@ -16,7 +16,8 @@ func TestBudgetAfter(t *testing.T) {
 	of := func(n berth.Nano) berth.Budget { return berth.Budget{Amount: &n} }
 	in := func(name string, b berth.Budget) berth.Budget { b.Month = name; return b }
 	warned := func(b berth.Budget) berth.Budget { b.Warned = true; return b }
-	stopped := func(b berth.Budget) berth.Budget { b.Warned, b.StoppedUntil = true, end; return b }
+	stopped := func(b berth.Budget) berth.Budget { b.Warned, b.Reached, b.StoppedUntil = true, true, end; return b }
+	reached := func(b berth.Budget) berth.Budget { b.Warned, b.Reached = true, true; return b }
 	only := func(b berth.Budget) berth.Budget { b.WarnOnly = true; return b }
 	for what, c := range map[string]struct {
 		before berth.Budget
@@ -30,7 +31,7 @@ func TestBudgetAfter(t *testing.T) {
 		"more is":                        {in("2026-10", stopped(of(100))), 101, in("2026-10", stopped(of(100)))},
 		"it turns out that it was less":  {in("2026-10", stopped(of(100))), 90, in("2026-10", warned(of(100)))},
 		"another month":                  {in("2026-09", stopped(of(100))), 0, in("2026-10", of(100))},
-		"it only warns":                  {only(of(100)), 200, in("2026-10", only(warned(of(100))))},
+		"it only warns":                  {only(of(100)), 200, in("2026-10", only(reached(of(100))))},
 		"nothing may be spent":           {of(0), 0, in("2026-10", stopped(of(0)))},
 		"a refund is more than all else": {of(100), -5, in("2026-10", of(100))},
 	} {
@@ -87,12 +88,12 @@ func TestBudgets(t *testing.T) {
 	set(100)
 	check(0)
 	h.spend("2026-10", 85)
-	if n := check(1); n.Spent != 85 || n.Month != "2026-10" || n.Currency != "CNY" || !n.Workspace.Budget.StoppedUntil.IsZero() {
+	if n := check(1); n.Spent != 85 || n.Month != "2026-10" || n.Currency != "CNY" || n.Amount != 100 || n.Kind != berth.BudgetWarned {
 		t.Errorf("told %+v", n)
 	}
 	check(0)
 	h.spend("2026-10", 100)
-	if n := check(1); n.Workspace.ID != home || n.Workspace.Budget.StoppedUntil.IsZero() || h.published.Load() != h.books().Version {
+	if n := check(1); n.WorkspaceID != home || n.Kind != berth.BudgetStopped || h.published.Load() != h.books().Version {
 		t.Errorf("told %+v", n)
 	}
 	november := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
@@ -100,6 +101,9 @@ func TestBudgets(t *testing.T) {
 		t.Errorf("stopped until %s", at)
 	}
 	check(0)
+	if w, err := h.workspaces.Get(h.owner(), home); err != nil || w.Budget.Spent != 100 || w.Budget.Currency != "CNY" || !w.Budget.Warned {
+		t.Errorf("shown %+v, %v", w.Budget, err)
+	}
 	if b := set(200); !b.StoppedUntil.IsZero() || !stopped().IsZero() {
 		t.Errorf("a larger one: %+v", b)
 	}

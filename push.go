@@ -6,12 +6,14 @@ import (
 )
 
 // Notice is something besides usage records that the push URL is to be told: an event of a
-// deployment, or a month that was closed. Neither is set when it is not kept any more.
+// deployment, a month that was closed, or news of a budget. None is set when it is not kept
+// any more.
 type Notice struct {
 	Number     int64
 	Event      Event
 	Deployment Deployment // of the event
 	Month      Month
+	Budget     BudgetNews
 }
 
 // PushState is how the push stands in this process.

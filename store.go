@@ -73,6 +73,9 @@ type AccountStore interface {
 	Workspaces(ctx context.Context) ([]Workspace, error)
 	// WorkspacePage returns one page of those that are not deleted, by id.
 	WorkspacePage(ctx context.Context, after string, limit int64) ([]Workspace, error)
+	// TellBudget keeps news of a budget, for the push URL too; first is false, and nothing is
+	// written, when they were kept before.
+	TellBudget(ctx context.Context, b BudgetNews) (first bool, err error)
 }
 
 // KeyStore keeps keys. Hashes are unique.
@@ -437,7 +440,7 @@ type LedgerStore interface {
 }
 
 // PushStore keeps what the push URL has been told. While a push is active, whoever appends
-// an event or closes a month writes a notice in the same transaction.
+// an event, tells news of a budget or closes a month writes a notice in the same transaction.
 type PushStore interface {
 	// Begin makes the push active. The first time it begins with what is written from now on,
 	// later where it was.

@@ -94,12 +94,26 @@ func (s *Workspaces) Create(ctx context.Context, n NewWorkspace) (Workspace, err
 
 // List returns one page of workspaces by id, after the given one.
 func (s *Workspaces) List(ctx context.Context, after string, limit int64) ([]Workspace, error) {
-	return owned(ctx, s.Store, func(tx Tx) ([]Workspace, error) { return tx.Accounts().WorkspacePage(ctx, after, limit) })
+	return owned(ctx, s.Store, func(tx Tx) ([]Workspace, error) {
+		list, err := tx.Accounts().WorkspacePage(ctx, after, limit)
+		for i := range list {
+			if err == nil {
+				err = s.budget(ctx, tx, &list[i], s.Now())
+			}
+		}
+		return list, err
+	})
 }
 
 // Get returns a workspace.
 func (s *Workspaces) Get(ctx context.Context, id string) (Workspace, error) {
-	return owned(ctx, s.Store, func(tx Tx) (Workspace, error) { return findWorkspace(ctx, tx, id) })
+	return owned(ctx, s.Store, func(tx Tx) (Workspace, error) {
+		w, err := findWorkspace(ctx, tx, id)
+		if err == nil {
+			err = s.budget(ctx, tx, &w, s.Now())
+		}
+		return w, err
+	})
 }
 
 // WorkspaceChange says what to change of a workspace; nil leaves a field as it is.
@@ -129,11 +143,8 @@ func (s *Workspaces) Update(ctx context.Context, id string, change WorkspaceChan
 			return "", err
 		}
 		if change.Budget != nil {
-			news, err := s.budget(ctx, tx, &w, s.Now())
-			if err != nil {
-				return "", err
-			}
-			w = news.Workspace
+			_, _, err := s.keepBudget(ctx, tx, &w, s.Now())
+			return id, err
 		}
 		return id, tx.Accounts().UpdateWorkspace(ctx, w)
 	})

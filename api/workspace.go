@@ -70,6 +70,11 @@ type Workspace struct {
 type Budget struct {
 	AmountNano int64 `json:"amount_nano"` // in the account's currency
 	WarnOnly   bool  `json:"warn_only"`   // no call is refused
+	// SpentNano is what was spent of it in Month, YYYY-MM; Warned says whether four fifths are.
+	SpentNano int64  `json:"spent_nano"`
+	Month     string `json:"month"`
+	Currency  string `json:"currency"`
+	Warned    bool   `json:"warned"`
 	// StoppedUntil is the end of the month whose budget is spent.
 	StoppedUntil *time.Time `json:"stopped_until,omitempty"`
 }

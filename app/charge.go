@@ -100,15 +100,16 @@ func (a *App) checkBudgets(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		a.opt.Logger.Error("budgets were not all looked at; this is tried again", "error", err)
 	}
-	for _, n := range said {
-		b := n.Workspace.Budget
+	for i := range said {
+		n := &said[i]
 		state := "four fifths are spent"
-		switch {
-		case !b.StoppedUntil.IsZero():
+		switch n.Kind {
+		case berth.BudgetStopped:
 			state = "spent; calls are refused until the month is over or the budget is larger"
-		case n.Spent >= *b.Amount:
+		case berth.BudgetSpent:
 			state = "spent"
+		case berth.BudgetWarned:
 		}
-		a.opt.Logger.Warn("the budget of a workspace", "workspace", n.Workspace.ID, "state", state, "month", n.Month, "spent_nano", int64(n.Spent), "budget_nano", int64(*b.Amount), "currency", n.Currency)
+		a.opt.Logger.Warn("the budget of a workspace", "workspace", n.WorkspaceID, "state", state, "month", n.Month, "spent_nano", int64(n.Spent), "budget_nano", int64(n.Amount), "currency", n.Currency)
 	}
 }

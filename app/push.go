@@ -19,7 +19,7 @@ import (
 )
 
 // pushTypes are those that are sent when none are configured.
-var pushTypes = []string{push.TypeRecord, push.TypeUnbilled, push.TypeStatus, push.TypeClosed}
+var pushTypes = []string{push.TypeRecord, push.TypeUnbilled, push.TypeStatus, push.TypeClosed, push.TypeWarned, push.TypeStopped}
 
 // pushOptions reads what the configuration says, and the files that it names.
 func pushOptions(c config.Push) (push.Options, error) {

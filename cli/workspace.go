@@ -229,8 +229,9 @@ func (p *program) budget(b *api.Budget) string {
 	if b.WarnOnly {
 		text += ", warns only"
 	}
+	text += ", " + api.FormatAmount(b.SpentNano, b.Currency) + " spent in " + b.Month
 	if b.StoppedUntil != nil {
-		text += ", spent: calls are refused until " + b.StoppedUntil.Format(time.DateTime) + " UTC"
+		text += ": calls are refused until " + b.StoppedUntil.Format(time.DateTime) + " UTC"
 	}
 	return text
 }

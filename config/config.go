@@ -234,7 +234,7 @@ type Push struct {
 	SecretFile string        `config:"secret_file" unit:"path"`
 	Token      string        `config:"token" secret:"all"` // sent as bearer token, unless there is a TokenFile
 	TokenFile  string        `config:"token_file" unit:"path"`
-	Types      []string      `config:"types" oneof:"usage.record usage.unbilled deployment.status statement.closed"` // nil: all
+	Types      []string      `config:"types" oneof:"usage.record usage.unbilled deployment.status statement.closed budget.warning budget.stopped"` // nil: all
 	Subject    string        `config:"subject" default:"workspace" oneof:"workspace key deployment"`
 	Source     string        `config:"source" default:"berth"`
 	Format     string        `config:"format" default:"batch" oneof:"batch single"`

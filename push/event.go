@@ -14,6 +14,8 @@ const (
 	TypeUnbilled = "usage.unbilled"    // one that is not
 	TypeStatus   = "deployment.status" // a deployment's status or capacity changed
 	TypeClosed   = "statement.closed"  // a month of an account has its last figures
+	TypeWarned   = "budget.warning"    // most or all of a workspace's budget is spent, and calls go on
+	TypeStopped  = "budget.stopped"    // it is spent, and calls are refused
 )
 
 // typePrefix begins the types on the wire: they are Berth's, whoever receives them.
@@ -84,6 +86,16 @@ type closed struct {
 	ClosedAt  time.Time `json:"closed_at"`
 }
 
+type budget struct {
+	WorkspaceID string `json:"workspace_id"`
+	AccountID   string `json:"account_id"`
+	Month       string `json:"month"`
+	Percent     int    `json:"percent"` // of the budget that is spent, at least
+	AmountNano  int64  `json:"amount_nano"`
+	SpentNano   int64  `json:"spent_nano"`
+	Currency    string `json:"currency"`
+}
+
 // maker makes events of what the store has.
 type maker struct {
 	source  string
@@ -138,6 +150,17 @@ func (m *maker) notice(n *berth.Notice) (event, bool) {
 	case n.Month.Month != "":
 		c := &n.Month
 		return m.event(TypeClosed, "stm_"+c.AccountID+"_"+c.Month, c.AccountID, c.ClosedAt, closed{c.AccountID, c.Month, c.ClosedAt.UTC()})
+	}
+	if b := &n.Budget; b.ID != "" {
+		kind, percent := TypeWarned, 100
+		switch b.Kind {
+		case berth.BudgetStopped:
+			kind = TypeStopped
+		case berth.BudgetWarned:
+			percent = 80
+		case berth.BudgetSpent:
+		}
+		return m.event(kind, b.ID, b.WorkspaceID, b.At, budget{b.WorkspaceID, b.AccountID, b.Month, percent, int64(b.Amount), int64(b.Spent), b.Currency})
 	}
 	return event{}, false // what it was about is not kept any more
 }

@@ -357,6 +357,9 @@ func TestWhatIsToldOfWhat(t *testing.T) {
 	unbilled.Billable, unbilled.KeyID = false, ""
 	change := berth.Notice{Event: berth.Event{ID: "evt_1", DeploymentID: "dep_1", At: at, Status: berth.StatusRunning, Capacity: 2, ReadyCapacity: 1, Reason: "It serves."},
 		Deployment: berth.Deployment{DeployedModel: "m-1", WorkspaceID: "llm-1", ModelName: "m", Plan: berth.PlanMU}}
+	warned := berth.Notice{Budget: berth.BudgetNews{ID: "bud_llm-1_2026-10_100_warned", At: at, AccountID: "77", WorkspaceID: "llm-1", Month: "2026-10", Kind: berth.BudgetWarned, Amount: 100, Spent: 85, Currency: "CNY"}}
+	stopped := warned
+	stopped.Budget.ID, stopped.Budget.Kind = "bud_llm-1_2026-10_100_stopped", berth.BudgetStopped
 	month := berth.Notice{Month: berth.Month{AccountID: "77", Month: "2026-10", ClosedAt: at}}
 	record := usage(1)
 	for name, test := range map[string]struct {
@@ -372,6 +375,9 @@ func TestWhatIsToldOfWhat(t *testing.T) {
 		"unbilled":                {SubjectWorkspace, []string{TypeRecord}, func(m *maker) (event, bool) { return m.record(&unbilled) }, ""},
 		"an event":                {SubjectKey, []string{TypeStatus}, func(m *maker) (event, bool) { return m.notice(&change) }, "berth.deployment.status llm-1 evt_1"},
 		"an event that is not":    {SubjectKey, []string{TypeRecord}, func(m *maker) (event, bool) { return m.notice(&change) }, ""},
+		"a warning":               {SubjectKey, []string{TypeWarned}, func(m *maker) (event, bool) { return m.notice(&warned) }, "berth.budget.warning llm-1 bud_llm-1_2026-10_100_warned"},
+		"of another type":         {SubjectKey, []string{TypeStopped}, func(m *maker) (event, bool) { return m.notice(&warned) }, ""},
+		"a stop":                  {SubjectWorkspace, []string{TypeStopped}, func(m *maker) (event, bool) { return m.notice(&stopped) }, "berth.budget.stopped llm-1 bud_llm-1_2026-10_100_stopped"},
 		"a closed month":          {SubjectWorkspace, []string{TypeClosed}, func(m *maker) (event, bool) { return m.notice(&month) }, "berth.statement.closed 77 stm_77_2026-10"},
 		"what is not kept longer": {SubjectWorkspace, []string{TypeStatus, TypeClosed}, func(m *maker) (event, bool) { return m.notice(&berth.Notice{}) }, ""},
 	} {

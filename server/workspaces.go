@@ -148,7 +148,9 @@ func workspace(w berth.Workspace) api.Workspace {
 		out.Models = w.Models
 	}
 	if b := w.Budget; b.Amount != nil {
-		out.Budget = &api.Budget{AmountNano: int64(*b.Amount), WarnOnly: b.WarnOnly}
+		out.Budget = &api.Budget{
+			AmountNano: int64(*b.Amount), WarnOnly: b.WarnOnly, SpentNano: int64(b.Spent), Month: b.Month, Currency: b.Currency, Warned: b.Warned,
+		}
 		if !b.StoppedUntil.IsZero() {
 			out.Budget.StoppedUntil = &b.StoppedUntil
 		}

@@ -98,3 +98,27 @@ func (s accounts) WorkspacePage(ctx context.Context, after string, limit int64) 
 	f.add("id > ?", after)
 	return workspaceTable.all(ctx, s.tx, f.where()+" ORDER BY id"+f.page(0, limit), f.args...)
 }
+
+var budgetTable = newTable("budget_news", "budget", func(b *berth.BudgetNews) []column {
+	return []column{
+		{"id", &b.ID},
+		{"at", instant{&b.At}},
+		{"account_id", &b.AccountID},
+		{"workspace_id", &b.WorkspaceID},
+		{"month", &b.Month},
+		{"kind", &b.Kind},
+		{"amount", &b.Amount},
+		{"spent", &b.Spent},
+		{"currency", &b.Currency},
+	}
+})
+
+var putBudgetSQL = budgetTable.insertSQL + " ON CONFLICT (id) DO NOTHING"
+
+func (s accounts) TellBudget(ctx context.Context, b berth.BudgetNews) (first bool, err error) {
+	n, err := s.tx.exec(ctx, putBudgetSQL, budgetTable.fields(&b)...)
+	if err != nil || n == 0 {
+		return false, s.tx.dialect.wrote(budgetTable.noun, err)
+	}
+	return true, s.tx.notice(ctx, "", "", "", b.ID)
+}

@@ -36,7 +36,7 @@ func (s events) Append(ctx context.Context, e berth.Event) error {
 	if err := eventTable.insert(ctx, s.tx, e); err != nil {
 		return err
 	}
-	return s.tx.notice(ctx, e.ID, "", "")
+	return s.tx.notice(ctx, e.ID, "", "", "")
 }
 
 // List relies on ids being in order of time.

@@ -255,7 +255,7 @@ func (s lines) Close(ctx context.Context, m berth.Month) error {
 	if err != nil {
 		return s.tx.dialect.wrote("closed month", err)
 	}
-	return s.tx.notice(ctx, "", m.AccountID, m.Month)
+	return s.tx.notice(ctx, "", m.AccountID, m.Month, "")
 }
 
 func (s lines) Closed(ctx context.Context, accountID string) ([]berth.Month, error) {

@@ -12,14 +12,14 @@ type pushes struct{ tx *tx }
 
 // notice writes down what the push URL is to be told, if there is one. The row of pushes
 // stays locked until the commit, so numbers are in order of commits.
-func (t *tx) notice(ctx context.Context, eventID, accountID, month string) error {
+func (t *tx) notice(ctx context.Context, eventID, accountID, month, budgetID string) error {
 	var number int64
 	err := t.queryRow(ctx, "UPDATE pushes SET noticed = noticed + 1 WHERE id = 1 AND active RETURNING noticed").Scan(&number)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err == nil {
-		_, err = t.exec(ctx, "INSERT INTO notices (number, event_id, account_id, month) VALUES (?, ?, ?, ?)", number, eventID, accountID, month)
+		_, err = t.exec(ctx, "INSERT INTO notices (number, event_id, account_id, month, budget_id) VALUES (?, ?, ?, ?, ?)", number, eventID, accountID, month, budgetID)
 	}
 	return t.dialect.wrote("notice", err)
 }
@@ -61,19 +61,19 @@ func (s pushes) Delivered(ctx context.Context, last int64) error {
 
 func (s pushes) Notices(ctx context.Context, limit int64) ([]berth.Notice, error) {
 	var list []berth.Notice
-	var ids []string
+	var events, budgets []string
 	err := s.tx.each(ctx, func(rows *sql.Rows) error {
 		var n berth.Notice
-		var id string
-		err := rows.Scan(&n.Number, &id, &n.Month.AccountID, &n.Month.Month)
-		list, ids = append(list, n), append(ids, id)
+		var event, budget string
+		err := rows.Scan(&n.Number, &event, &n.Month.AccountID, &n.Month.Month, &budget)
+		list, events, budgets = append(list, n), append(events, event), append(budgets, budget)
 		return err
-	}, "SELECT number, event_id, account_id, month FROM notices ORDER BY number LIMIT ?", limit)
+	}, "SELECT number, event_id, account_id, month, budget_id FROM notices ORDER BY number LIMIT ?", limit)
 	if err != nil {
 		return nil, read("notice", err)
 	}
-	for i, id := range ids {
-		if err := s.complete(ctx, &list[i], id); err != nil && berth.CodeOf(err) != berth.CodeNotFound {
+	for i := range list {
+		if err := s.complete(ctx, &list[i], events[i], budgets[i]); err != nil && berth.CodeOf(err) != berth.CodeNotFound {
 			return nil, err
 		}
 	}
@@ -81,8 +81,12 @@ func (s pushes) Notices(ctx context.Context, limit int64) ([]berth.Notice, error
 }
 
 // complete reads what a notice is about.
-func (s pushes) complete(ctx context.Context, n *berth.Notice, eventID string) (err error) {
-	if eventID == "" {
+func (s pushes) complete(ctx context.Context, n *berth.Notice, eventID, budgetID string) (err error) {
+	switch {
+	case budgetID != "":
+		n.Budget, err = budgetTable.one(ctx, s.tx, "WHERE id = ?", budgetID)
+		return err
+	case eventID == "":
 		err := s.tx.queryRow(ctx, "SELECT closed_at FROM months WHERE account_id = ? AND month = ?", n.Month.AccountID, n.Month.Month).Scan(instant{&n.Month.ClosedAt})
 		return read("closed month", err)
 	}

@@ -44,6 +44,31 @@ func (s suite) event(id string) {
 }
 
 var pushes = []promise{
+	{"news of a budget are kept once, and told to the push URL once", func(s suite) {
+		s.settle()
+		n := berth.BudgetNews{
+			ID: "bud_llm-1_2026-10_100_stopped", At: epoch, AccountID: "1", WorkspaceID: "llm-1", Month: "2026-10", Kind: berth.BudgetStopped, Amount: 100, Spent: 120, Currency: "CNY",
+		}
+		var firsts []bool
+		tell := func(tx berth.Tx) error {
+			first, err := tx.Accounts().TellBudget(s.Context(), n)
+			firsts = append(firsts, first)
+			return err
+		}
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context()) })
+		s.write(tell)
+		n.Spent = 130
+		s.write(tell)
+		if len(firsts) < 2 || !firsts[0] || firsts[len(firsts)-1] {
+			s.Errorf("the first were %v", firsts)
+		}
+		n.Spent = 120
+		if _, _, notices := s.pushed(10); len(notices) != 1 || !notices[0].Budget.At.Equal(n.At) {
+			s.Errorf("%+v wait", notices)
+		} else if notices[0].Budget.At = n.At; notices[0].Budget != n {
+			s.Errorf("%+v waits", notices[0].Budget)
+		}
+	}},
 	{"without a push nothing waits for one", func(s suite) {
 		s.settle()
 		s.insertUsage(record(1, epoch))
