@@ -84,7 +84,7 @@ func (b *sale) handBack(i *CapacityInstance, from, to PTUCapacity) error {
 		return nil
 	}
 	now := b.Now()
-	all, err := b.tx.Orders().Of(b.ctx, b.d.ID, time.Unix(1, 0), now.AddDate(100, 0, 0))
+	all, err := b.tx.Orders().Of(b.ctx, []string{b.d.ID}, time.Unix(1, 0), now.AddDate(100, 0, 0))
 	if err != nil {
 		return err
 	}

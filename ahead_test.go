@@ -44,7 +44,7 @@ func TestUnused(t *testing.T) {
 func (h *house) orders(d berth.Deployment) (text string) {
 	h.Helper()
 	must(h, h.store.View(h.Context(), func(tx berth.Tx) error {
-		list, err := tx.Orders().Of(h.Context(), d.ID, time.Unix(1, 0), h.now().AddDate(1, 0, 0))
+		list, err := tx.Orders().Of(h.Context(), []string{d.ID}, time.Unix(1, 0), h.now().AddDate(1, 0, 0))
 		text = ""
 		for _, o := range list {
 			text += fmt.Sprintf("%d of %d/%d, ", o.Minutes, o.PTU.InputTPM, o.PTU.OutputTPM)

@@ -115,7 +115,7 @@ func (s *Deployments) beginRun(ctx context.Context, tx Tx, d *Deployment, step R
 		return err
 	}
 	step.At = s.Now()
-	before, err := tx.Runs().During(ctx, d.ID, step.At, step.At.AddDate(100, 0, 0))
+	before, err := tx.Runs().During(ctx, []string{d.ID}, step.At, step.At.AddDate(100, 0, 0))
 	if err != nil {
 		return err
 	}

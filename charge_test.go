@@ -73,7 +73,7 @@ func (h *house) runs(d berth.Deployment) (text string) {
 	h.Helper()
 	ctx, begin := h.Context(), time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC)
 	must(h, h.store.View(ctx, func(tx berth.Tx) error {
-		list, err := tx.Runs().During(ctx, d.ID, time.Unix(0, 0), begin.AddDate(50, 0, 0))
+		list, err := tx.Runs().During(ctx, []string{d.ID}, time.Unix(0, 0), begin.AddDate(50, 0, 0))
 		text = "" // it is run again
 		for _, r := range list {
 			text += "["

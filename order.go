@@ -68,10 +68,11 @@ func Unused(minutes int64, from, to, at time.Time) int64 {
 // OrderStore keeps orders.
 type OrderStore interface {
 	Insert(ctx context.Context, o Order) error
-	// Of returns the orders of a deployment of [from, to), by time and id.
-	Of(ctx context.Context, deploymentID string, from, to time.Time) ([]Order, error)
-	// Unrated returns orders of which there are no lines yet, by id, at most limit.
-	Unrated(ctx context.Context, limit int64) ([]Order, error)
+	// Of returns the orders of deployments of [from, to), by time and id.
+	Of(ctx context.Context, deploymentIDs []string, from, to time.Time) ([]Order, error)
+	// Unrated returns orders of which there are no lines yet, by id, at most limit, after the
+	// given id ("" = from the first).
+	Unrated(ctx context.Context, after string, limit int64) ([]Order, error)
 	// Rated notes that there are.
 	Rated(ctx context.Context, id string) error
 }

@@ -77,7 +77,7 @@ func TestWhatIsOverGoesAndTheRestStays(t *testing.T) {
 	}
 	rated := func(deployment string) {
 		h.tx(func(ctx context.Context, tx berth.Tx) error {
-			days, err := tx.Usage().ChangedDays(ctx, 100)
+			days, err := tx.Usage().ChangedDays(ctx, berth.UsageDayKey{}, 100)
 			must(t, err)
 			for _, d := range days {
 				if d.DeploymentID == deployment {

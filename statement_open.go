@@ -81,7 +81,7 @@ func (s *Statements) line(ctx context.Context, tx Tx, of StatementOf, id string)
 	}
 	day, rest, _ := strings.Cut(id, ".")
 	deployment, _, _ := strings.Cut(rest, ".")
-	lines, err := tx.Lines().Of(ctx, deployment, day)
+	lines, err := tx.Lines().Of(ctx, []string{deployment}, []string{day})
 	if err != nil {
 		return found, 0, err
 	}

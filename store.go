@@ -159,6 +159,9 @@ type DeploymentStore interface {
 	// List returns one page of live rows, newest CreatedAt first, ties by name, and
 	// the number of all that match.
 	List(ctx context.Context, f DeploymentFilter) ([]Deployment, int64, error)
+	// Bases returns the base models of those of the deployments that are there, deleted ones
+	// too.
+	Bases(ctx context.Context, ids []string) (map[string]string, error)
 	// Expired returns at most limit deployments that were deleted before the instant, in
 	// order of id after the given one: those of which no replica or hold is left, and
 	// nothing is left to be charged.
@@ -281,10 +284,14 @@ type UsageStore interface {
 	// Inserting a price, or an account with a later currency, does it. A repeat is a no-op.
 	Split(ctx context.Context, at time.Time, fromTokens int64) error
 	// ChangedDays returns at most limit deployments and days whose sums changed since they
-	// were rated, earliest day first.
-	ChangedDays(ctx context.Context, limit int64) ([]UsageDayKey, error)
-	// Days returns the sums of a deployment's day, in order of all that tells them apart.
-	Days(ctx context.Context, deploymentID, day string) ([]UsageDay, error)
+	// were rated, in order of day and deployment, after the given one (zero: from the first).
+	ChangedDays(ctx context.Context, after UsageDayKey, limit int64) ([]UsageDayKey, error)
+	// Unrated reports whether sums of an account changed, of days before one, that were not
+	// rated since.
+	Unrated(ctx context.Context, accountID, before string) (bool, error)
+	// Days returns the sums of any of the days of any of the deployments, in order of
+	// deployment, day and all else that tells them apart.
+	Days(ctx context.Context, deploymentIDs, days []string) ([]UsageDay, error)
 	// Rated notes that the days were rated as they were at the given versions.
 	Rated(ctx context.Context, days []UsageDayKey) error
 	// EngineHours returns what the runs of engines did in the hours that begin in [from,
@@ -372,9 +379,9 @@ type RunStore interface {
 	Of(ctx context.Context, deploymentID string) (Run, error)
 	// Live returns the runs that go on, by id.
 	Live(ctx context.Context) ([]Run, error)
-	// During returns the runs of a deployment that had begun before to and had not ended
+	// During returns the runs of deployments that had begun before to and had not ended
 	// by from, oldest first.
-	During(ctx context.Context, deploymentID string, from, to time.Time) ([]Run, error)
+	During(ctx context.Context, deploymentIDs []string, from, to time.Time) ([]Run, error)
 	// Unrated returns the runs that rating has not finished: those that go on, and those
 	// that ended since. By id, at most limit, after the given id ("" = from the first).
 	Unrated(ctx context.Context, after string, limit int64) ([]Run, error)
@@ -391,21 +398,24 @@ type RunStore interface {
 // LineStore keeps the lines of statements, which rating alone writes, and which months are
 // closed.
 type LineStore interface {
-	// Put inserts a line, or replaces quantity and amount of the one of the same account,
-	// month, day, deployment, class, dimension and price.
-	Put(ctx context.Context, l Line) error
-	// Posted writes down how much of a line that is there has been posted.
-	Posted(ctx context.Context, l Line) error
-	// Growing returns lines of an account ("" = all) whose amount is not what was posted,
-	// those last posted before a moment, longest ago first, at most limit.
+	// Put inserts lines, or replaces quantity and amount of those of the same account,
+	// month, day, deployment, class, dimension and price. Each stands once in the list.
+	Put(ctx context.Context, list ...Line) error
+	// Posted writes down how much of lines that are there has been posted; CodeNotFound when
+	// one is not. Each stands once in the list.
+	Posted(ctx context.Context, list ...Line) error
+	// Growing returns lines of an account ("" = all, one after the other) whose amount is not
+	// what was posted, those last posted before a moment, of each currency longest ago first,
+	// at most limit.
 	Growing(ctx context.Context, accountID string, before time.Time, limit int64) ([]Line, error)
 	// Unposted adds up by how much the lines of an account have grown since they were
 	// posted: what its balance is too high by.
 	Unposted(ctx context.Context, accountID, currency string) (Nano, error)
 	// Days returns the days, from one on, of which a deployment has lines.
 	Days(ctx context.Context, deploymentID, from string) ([]string, error)
-	// Of returns the lines of one day of a deployment, of whichever month's statement.
-	Of(ctx context.Context, deploymentID, day string) ([]Line, error)
+	// Of returns the lines of any of the days of any of the deployments, of whichever month's
+	// statement.
+	Of(ctx context.Context, deploymentIDs, days []string) ([]Line, error)
 	// Month returns the lines of an account's statement in their order: by day, name,
 	// deployment, dimension, class, tier, price; of one workspace unless that is "".
 	Month(ctx context.Context, accountID, month, workspaceID string) ([]Line, error)
@@ -427,12 +437,17 @@ type LedgerStore interface {
 	// an account: a posting earlier than the last is kept as of that moment. CodeInvalid, and
 	// nothing is written, when a balance would be more than a [Nano] can say.
 	Post(ctx context.Context, p Posting) (done bool, err error)
+	// PostAll posts one after the other, and returns how many were not there before. After
+	// [CodeInvalid] nothing was written; after other errors the transaction must be given up.
+	PostAll(ctx context.Context, list []Posting) (done int, err error)
 	// Find returns the posting of a cause and a reference.
 	Find(ctx context.Context, cause PostingCause, reference string) (Posting, error)
 	// Postings returns one page by id, after the given id ("" = from the first).
 	Postings(ctx context.Context, f PostingFilter, after string, limit int64) ([]Posting, error)
 	// Balance returns what a side has, 0 when nothing was posted to it.
 	Balance(ctx context.Context, side, currency string) (Nano, error)
+	// BalancesOf returns those of the sides to which something was posted.
+	BalancesOf(ctx context.Context, sides []string) ([]Balance, error)
 	// Balances returns those of every side of an account, by side and currency.
 	Balances(ctx context.Context, accountID string) ([]Balance, error)
 	// Sum adds all entries of a side up instead: what Balance must say.

@@ -419,7 +419,7 @@ func TestTheTimeBetweenBackupAndRestoreIsNotCharged(t *testing.T) {
 	must(t, a.endCrashedRuns(t.Context()))
 	var runs []berth.Run
 	must(t, s.View(t.Context(), func(tx berth.Tx) (err error) {
-		runs, err = tx.Runs().During(t.Context(), "dep_1", long, time.Now())
+		runs, err = tx.Runs().During(t.Context(), []string{"dep_1"}, long, time.Now())
 		return err
 	}))
 	if len(runs) != 1 || !runs[0].EndedAt.Equal(long.Add(time.Hour)) {

@@ -1,8 +1,8 @@
 package billing
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -68,14 +68,21 @@ func (d *Desk) Rate(ctx context.Context) error {
 var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // all rates everything, posts lines that were last posted before a moment, and closes the
-// months that are due.
+// months that are due. An error may be of some of it only, and all else is done.
 func (d *Desk) all(ctx context.Context, posted time.Time) error {
-	began := d.opt.Now()
-	err := errors.Join(d.rateUsage(ctx), d.rateOrders(ctx), d.rateRuns(ctx))
-	if err = errors.Join(err, d.post(ctx, "", posted)); err != nil {
-		return err
+	began, t := d.opt.Now(), newTrouble()
+	for _, step := range []func() error{
+		func() error { return d.rateUsage(ctx, t) },
+		func() error { return d.rateOrders(ctx, t) },
+		func() error { return d.rateRuns(ctx, t) },
+		func() error { return d.postAll(ctx, posted, t) },
+		func() error { return d.closeMonths(ctx, began, t) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	return d.closeMonths(ctx, began)
+	return t.err()
 }
 
 // pass runs fn when it is its turn.
@@ -100,7 +107,8 @@ func (d *Desk) Run(ctx context.Context) {
 		err := d.pass(ctx, func() error {
 			now := d.opt.Now()
 			if now.Sub(last) < d.opt.RunTick && !now.Before(last) {
-				return d.rateUsage(ctx)
+				t := newTrouble()
+				return cmp.Or(d.rateUsage(ctx, t), t.err())
 			}
 			last = now
 			return d.all(ctx, now.Add(-d.opt.Together))

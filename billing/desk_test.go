@@ -390,12 +390,18 @@ type fragileLines struct {
 	of *fragile
 }
 
-func (s fragileLines) Put(ctx context.Context, l berth.Line) error {
-	return cmp.Or(s.of.step(), s.LineStore.Put(ctx, l))
+func (s fragileLines) Put(ctx context.Context, list ...berth.Line) error {
+	return halves(s.of, list, func(some []berth.Line) error { return s.LineStore.Put(ctx, some...) })
 }
 
-func (s fragileLines) Posted(ctx context.Context, l berth.Line) error {
-	return cmp.Or(s.of.step(), s.LineStore.Posted(ctx, l))
+func (s fragileLines) Posted(ctx context.Context, list ...berth.Line) error {
+	return halves(s.of, list, func(some []berth.Line) error { return s.LineStore.Posted(ctx, some...) })
+}
+
+// halves writes a list in two steps.
+func halves[T any](f *fragile, list []T, write func([]T) error) error {
+	half := len(list) / 2
+	return cmp.Or(f.step(), write(list[:half]), f.step(), write(list[half:]), f.step())
 }
 
 func (s fragileLines) Close(ctx context.Context, m berth.Month) error {
@@ -407,11 +413,13 @@ type fragileLedger struct {
 	of *fragile
 }
 
-func (s fragileLedger) Post(ctx context.Context, p berth.Posting) (bool, error) {
-	if err := s.of.step(); err != nil {
-		return false, err
-	}
-	return s.LedgerStore.Post(ctx, p)
+func (s fragileLedger) PostAll(ctx context.Context, list []berth.Posting) (done int, err error) {
+	err = halves(s.of, list, func(some []berth.Posting) error {
+		n, err := s.LedgerStore.PostAll(ctx, some)
+		done += n
+		return err
+	})
+	return done, err
 }
 
 type fragileRuns struct {
@@ -442,7 +450,7 @@ func TestCrashesBetweenAnyTwoStepsNeitherLoseNorDouble(t *testing.T) {
 		o.pay(100*nano, "deposit", berth.DepositSide("dep_1"))
 		crashes := 0
 		list := append(h.told(r), happening{at: h.end(), tell: func(context.Context, berth.Tx) error { return nil }})
-		for part := len(list)/2 + 1; len(list) > 0; {
+		for part := len(list)/4 + 1; len(list) > 0; {
 			list = o.tell(list, part)
 			for n := 1; ; n++ {
 				err := o.newDesk(&fragile{o.store, n}).Rate(t.Context())
@@ -559,7 +567,7 @@ func TestABalanceThatIsFullStopsNobodyElse(t *testing.T) {
 	o.tx(func(ctx context.Context, tx berth.Tx) error {
 		must(t, tx.Accounts().InsertAccount(ctx, berth.Account{ID: "acc_other", Currency: "CNY", TimeZone: "UTC"}))
 		must(t, tx.Accounts().InsertWorkspace(ctx, berth.Workspace{ID: "llm-other", AccountID: "acc_other", Name: "other", CreatedAt: noon}))
-		for i := range 250 { // more than are posted at once
+		for i := range 600 { // more than are posted at once
 			run := mu(1, noon, 3*time.Minute)
 			run.ID, run.DeploymentID = fmt.Sprint("svc_1", i), fmt.Sprint("dep_", 10+i)
 			must(t, tx.Runs().Insert(ctx, run))

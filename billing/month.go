@@ -3,6 +3,7 @@ package billing
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -84,35 +85,53 @@ func compare(a, b berth.Line) int {
 // next.
 const grace = 24 * time.Hour
 
-// closeMonths closes the months that were due when a pass over everything began, which has
-// succeeded.
-func (d *Desk) closeMonths(ctx context.Context, began time.Time) error {
-	if began.Before(d.closing) && d.closing.Sub(began) <= time.Hour {
-		return nil
-	}
-	next := began.Add(time.Hour)
+// accounts runs fn for each account.
+func (d *Desk) accounts(ctx context.Context, fn func(*berth.Account) error) error {
+	const atOnce = 100
 	for after, more := "", true; more; {
 		var page []berth.Account
 		err := d.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
-			page, err = tx.Accounts().AccountPage(ctx, after, postAtOnce)
+			page, err = tx.Accounts().AccountPage(ctx, after, atOnce)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		if more = len(page) == postAtOnce; more {
+		if more = len(page) == atOnce; more {
 			after = page[len(page)-1].ID
 		}
 		for i := range page {
-			due, err := d.closeMonth(ctx, &page[i], began)
-			if err != nil {
+			if err := fn(&page[i]); err != nil {
 				return err
 			}
-			next = earlier(next, due)
 		}
 	}
-	d.closing = next
 	return nil
+}
+
+// closeMonths closes the months that were due when a pass over everything began, but for
+// those of accounts with which it had trouble.
+func (d *Desk) closeMonths(ctx context.Context, began time.Time, t *trouble) error {
+	if began.Before(d.closing) && d.closing.Sub(began) <= time.Hour {
+		return nil
+	}
+	next := began.Add(time.Hour)
+	err := d.accounts(ctx, func(a *berth.Account) error {
+		if t.accounts[a.ID] {
+			next = began
+			return nil
+		}
+		due, err := d.closeMonth(ctx, a, began)
+		if err != nil && !general(ctx, err) {
+			due, err = began, t.add(a.ID, fmt.Errorf("the month of account %s: %w", a.ID, err))
+		}
+		next = earlier(next, due)
+		return err
+	})
+	if err == nil {
+		d.closing = next
+	}
+	return err
 }
 
 // closeMonth closes the months of an account that are due, and returns when the next is.
@@ -130,7 +149,7 @@ func (d *Desk) closeMonth(ctx context.Context, a *berth.Account, began time.Time
 	if err != nil || len(months) == 0 {
 		return due, err
 	}
-	if err := d.post(ctx, a.ID, forever); err != nil {
+	if _, err := d.post(ctx, a.ID, forever); err != nil {
 		return due, err
 	}
 	err = d.opt.Store.Tx(ctx, func(tx berth.Tx) error {
@@ -174,8 +193,8 @@ func openMonths(ctx context.Context, tx berth.Tx, a *berth.Account, before berth
 // settled reports whether all there is of the time before a month of an account has been
 // rated and posted.
 func (d *Desk) settled(ctx context.Context, tx berth.Tx, a *berth.Account, m berth.Period) (bool, error) {
-	changed, err := tx.Usage().ChangedDays(ctx, 1)
-	if err != nil || len(changed) > 0 && changed[0].Day < m.Name {
+	unrated, err := tx.Usage().Unrated(ctx, a.ID, m.Name)
+	if err != nil || unrated {
 		return false, err
 	}
 	growing, err := tx.Lines().Growing(ctx, a.ID, forever, postAtOnce)

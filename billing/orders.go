@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"fmt"
 
 	berth "github.com/berthhq/berth"
 )
@@ -33,33 +34,45 @@ func (s *sheet) order(o *berth.Order) {
 }
 
 // rateOrders makes lines of the orders of which there are none yet.
-func (d *Desk) rateOrders(ctx context.Context) error {
-	for more := true; more; {
-		err := d.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-			list, err := tx.Orders().Unrated(ctx, daysAtOnce)
-			if err != nil {
-				return err
-			}
-			more = len(list) == daysAtOnce
-			for i := range list {
-				o := &list[i]
-				a, err := tx.Accounts().Account(ctx, o.AccountID)
-				if err != nil {
-					return err
-				}
-				day := berth.DayOf(o.At, a.Zone()).Name
-				if err := d.rateDays(ctx, tx, o.AccountID, o.DeploymentID, []string{day}); err != nil {
-					return err
-				}
-				if err := tx.Orders().Rated(ctx, o.ID); err != nil {
-					return err
-				}
-			}
-			return nil
+func (d *Desk) rateOrders(ctx context.Context, t *trouble) error {
+	for after, more := "", true; more; {
+		var list []berth.Order
+		err := d.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
+			list, err = tx.Orders().Unrated(ctx, after, daysAtOnce)
+			return err
 		})
 		if err != nil {
 			return err
 		}
+		if more = len(list) == daysAtOnce; more {
+			after = list[len(list)-1].ID
+		}
+		for i := range list {
+			o := &list[i]
+			err := d.opt.Store.Tx(ctx, func(tx berth.Tx) error { return d.rateOrder(ctx, tx, o) })
+			if err != nil && !general(ctx, err) {
+				err = t.add(o.AccountID, fmt.Errorf("the order %s: %w", o.ID, err))
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+func (d *Desk) rateOrder(ctx context.Context, tx berth.Tx, o *berth.Order) error {
+	s, err := d.shelf(ctx, tx)
+	if err != nil {
+		return err
+	}
+	p, err := s.payer(ctx, o.AccountID)
+	if err != nil {
+		return err
+	}
+	day := berth.DayOf(o.At, p.zone)
+	if err := d.chargeDays(ctx, s, []charged{{dayOf{o.DeploymentID, day.Name}, p, day}}); err != nil {
+		return err
+	}
+	return tx.Orders().Rated(ctx, o.ID)
 }

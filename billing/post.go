@@ -3,6 +3,8 @@ package billing
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,37 +45,46 @@ func Charge(l *berth.Line, deposit berth.Nano) berth.Posting {
 }
 
 // postAtOnce is how many lines are posted in one transaction.
-const postAtOnce = 100
+const postAtOnce = 512
+
+// postAll posts the growth of lines that were last posted before a moment. What an account
+// cannot be charged keeps no other from it.
+func (d *Desk) postAll(ctx context.Context, before time.Time, t *trouble) error {
+	blocked, err := d.post(ctx, "", before)
+	if err == nil && !blocked || general(ctx, err) {
+		return err
+	}
+	return d.accounts(ctx, func(a *berth.Account) error {
+		_, err := d.post(ctx, a.ID, before)
+		if err != nil && !general(ctx, err) {
+			err = t.add(a.ID, fmt.Errorf("the charges of account %s: %w", a.ID, err))
+		}
+		return err
+	})
+}
 
 // post posts the growth of lines that were last posted before a moment, of one account ("" =
 // all). What a balance has no room for goes behind all others and waits, so that it keeps
-// none of them back.
-func (d *Desk) post(ctx context.Context, accountID string, before time.Time) error {
+// none of them back; blocked says that there were so many of it that others may be behind.
+func (d *Desk) post(ctx context.Context, accountID string, before time.Time) (blocked bool, err error) {
 	for more := true; more; {
 		err := d.opt.Store.Tx(ctx, func(tx berth.Tx) error {
 			list, err := tx.Lines().Growing(ctx, accountID, before, postAtOnce)
 			if err != nil {
 				return err
 			}
-			stuck := 0
-			for i := range list {
-				err := d.charge(ctx, tx, &list[i])
-				if berth.CodeOf(err) == berth.CodeInvalid {
-					stuck++
-					err = d.putBack(ctx, tx, &list[i], err)
-				}
-				if err != nil {
-					return err
-				}
+			stuck, err := d.chargeAll(ctx, tx, list)
+			if blocked = stuck == postAtOnce; err != nil {
+				return err
 			}
-			more = len(list) == postAtOnce && stuck < len(list)
+			more = len(list) == postAtOnce && !blocked
 			return nil
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return blocked, nil
 }
 
 // putBack lets a line wait that cannot be posted.
@@ -83,20 +94,67 @@ func (d *Desk) putBack(ctx context.Context, tx berth.Tx, l *berth.Line, why erro
 	return tx.Lines().Posted(ctx, *l)
 }
 
-func (d *Desk) charge(ctx context.Context, tx berth.Tx, l *berth.Line) error {
-	deposit, err := tx.Ledger().Balance(ctx, berth.DepositSide(l.DeploymentID), l.Currency)
+// chargeAll posts the growth of lines, and says of how many it could not, which wait.
+func (d *Desk) chargeAll(ctx context.Context, tx berth.Tx, list []berth.Line) (stuck int, err error) {
+	if err = d.charge(ctx, tx, list); berth.CodeOf(err) != berth.CodeInvalid {
+		return 0, err
+	}
+	for i := range list { // nothing was written
+		if err = d.charge(ctx, tx, list[i:i+1]); berth.CodeOf(err) == berth.CodeInvalid {
+			stuck++
+			err = d.putBack(ctx, tx, &list[i], err)
+		}
+		if err != nil {
+			return stuck, err
+		}
+	}
+	return stuck, nil
+}
+
+// charge posts the growth of lines, one after the other: what one takes from a deposit, the
+// next does not find there. With [berth.CodeInvalid] nothing was written.
+func (d *Desk) charge(ctx context.Context, tx berth.Tx, list []berth.Line) error {
+	if len(list) == 0 {
+		return nil
+	}
+	list = slices.Clone(list)
+	type held struct{ side, currency string }
+	deposits := map[held]berth.Nano{}
+	var sides []string
+	for i := range list {
+		k := held{berth.DepositSide(list[i].DeploymentID), list[i].Currency}
+		if _, ok := deposits[k]; !ok {
+			deposits[k] = 0
+			sides = append(sides, k.side)
+		}
+	}
+	balances, err := tx.Ledger().BalancesOf(ctx, sides)
 	if err != nil {
 		return err
 	}
-	p := Charge(l, deposit)
-	p.ID, p.At = d.opt.NewID("post_"), d.opt.Now()
-	done, err := tx.Ledger().Post(ctx, p)
+	for _, b := range balances {
+		deposits[held{b.Side, b.Currency}] = b.Nano
+	}
+	postings := make([]berth.Posting, len(list))
+	for i := range list {
+		l := &list[i]
+		k := held{berth.DepositSide(l.DeploymentID), l.Currency}
+		p := Charge(l, deposits[k])
+		p.ID, p.At = d.opt.NewID("post_"), d.opt.Now()
+		for _, e := range p.Entries {
+			if e.Side == k.side {
+				deposits[k] += e.Nano
+			}
+		}
+		postings[i] = p
+		l.Posted, l.PostedAt, l.Postings = l.Amount, p.At, l.Postings+1
+	}
+	done, err := tx.Ledger().PostAll(ctx, postings)
 	if err != nil {
 		return err
 	}
-	if !done {
+	if done < len(postings) {
 		return errPosted
 	}
-	l.Posted, l.PostedAt, l.Postings = l.Amount, p.At, l.Postings+1
-	return tx.Lines().Posted(ctx, *l)
+	return tx.Lines().Posted(ctx, list...)
 }

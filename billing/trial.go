@@ -52,13 +52,22 @@ func (d *Desk) Rerate(ctx context.Context, accountID, workspaceID, month string,
 		done := len(lines)
 		err := d.opt.Store.View(ctx, func(tx berth.Tx) error {
 			lines = lines[:done] // the store may ask twice
-			for _, day := range some {
-				b, err := d.bench(ctx, tx, accountID, day.deployment)
-				if err != nil {
+			s, err := d.shelf(ctx, tx)
+			if err != nil {
+				return err
+			}
+			s.tried = book
+			of := make([]charged, len(some))
+			for i, day := range some {
+				if of[i], err = s.charged(ctx, accountID, dayOf{day.deployment, day.day}); err != nil {
 					return err
 				}
-				b.book = book
-				more, err := b.lines(ctx, tx, day.day, d.opt.Now())
+			}
+			if err := s.read(ctx, of); err != nil {
+				return err
+			}
+			for i := range of {
+				more, err := s.lines(of[i].payer, of[i].dayOf, of[i].time, d.opt.Now())
 				if err != nil {
 					return err
 				}

@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -32,49 +33,115 @@ func (d *Desk) bookOf(ctx context.Context, tx berth.Tx) (*berth.Book, error) {
 	return k.book, nil
 }
 
-// daysAtOnce is how many days of deployments are rated in one transaction.
-const daysAtOnce = 64
+const (
+	// daysAtOnce is how many days of deployments are rated in one transaction.
+	daysAtOnce = 256
+	// apartAtMost is how many different days these are of, and changesAtOnce how many are
+	// looked up at a time.
+	apartAtMost   = 8
+	changesAtOnce = 4096
+)
 
-// rateUsage rates the days whose usage changed.
-func (d *Desk) rateUsage(ctx context.Context) error {
-	for more := true; more; {
-		err := d.opt.Store.Tx(ctx, func(tx berth.Tx) error {
-			days, err := tx.Usage().ChangedDays(ctx, daysAtOnce)
-			if err != nil || len(days) == 0 {
-				more = false
-				return err
-			}
-			more = len(days) == daysAtOnce
-			for i := range days {
-				if err := d.rateUsedDay(ctx, tx, &days[i]); err != nil {
-					return err
-				}
-			}
-			return tx.Usage().Rated(ctx, days)
+// rateUsage rates the days whose usage changed. One that cannot be rated keeps no other from
+// it, but for those of its own deployment.
+func (d *Desk) rateUsage(ctx context.Context, t *trouble) error {
+	for after, more := (berth.UsageDayKey{}), true; more; {
+		var list []berth.UsageDayKey
+		err := d.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
+			list, err = tx.Usage().ChangedDays(ctx, after, changesAtOnce)
+			return err
 		})
 		if err != nil {
 			return err
+		}
+		if more = len(list) == changesAtOnce; more {
+			after = list[len(list)-1]
+		}
+		for len(list) > 0 {
+			some := list[:together(list)]
+			list = list[len(some):]
+			if err := d.rateSomeUsage(ctx, some, t); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// rateUsedDay rates a day of which there is usage. Without usage that is paid for nothing
-// is to be done: runs are rated for themselves.
-func (d *Desk) rateUsedDay(ctx context.Context, tx berth.Tx, k *berth.UsageDayKey) error {
-	used, err := tx.Usage().Days(ctx, k.DeploymentID, k.Day)
-	if err != nil || len(used) == 0 {
+// together returns how many of the first days are rated in one transaction.
+func together(list []berth.UsageDayKey) int {
+	n, days := 0, 0
+	for ; n < min(len(list), daysAtOnce); n++ {
+		if n == 0 || list[n].Day != list[n-1].Day {
+			if days++; days > apartAtMost {
+				break
+			}
+		}
+	}
+	return n
+}
+
+// rateSomeUsage rates days in one transaction, or, when that fails, in smaller ones until
+// only those are left that cannot be rated.
+func (d *Desk) rateSomeUsage(ctx context.Context, list []berth.UsageDayKey, t *trouble) error {
+	list = slices.DeleteFunc(slices.Clone(list), func(k berth.UsageDayKey) bool { return t.deployments[k.DeploymentID] })
+	if len(list) == 0 {
+		return nil
+	}
+	err := d.opt.Store.Tx(ctx, func(tx berth.Tx) error { return d.rateUsedDays(ctx, tx, list) })
+	switch {
+	case err == nil:
+		return nil
+	case general(ctx, err):
+		return err
+	case len(list) == 1:
+		t.deployments[list[0].DeploymentID] = true
+		return t.add("", fmt.Errorf("the usage of deployment %s on %s: %w", list[0].DeploymentID, list[0].Day, err))
+	}
+	half := len(list) / 2
+	if err := d.rateSomeUsage(ctx, list[:half], t); err != nil {
 		return err
 	}
-	w, err := tx.Accounts().Workspace(ctx, used[0].WorkspaceID)
+	return d.rateSomeUsage(ctx, list[half:], t)
+}
+
+// rateUsedDays rates days of which there is usage, in versions that were read before it is.
+// Without usage that is paid for nothing is to be done: runs are rated for themselves.
+func (d *Desk) rateUsedDays(ctx context.Context, tx berth.Tx, list []berth.UsageDayKey) error {
+	s, err := d.shelf(ctx, tx)
 	if err != nil {
 		return err
 	}
-	return d.rateDays(ctx, tx, w.AccountID, k.DeploymentID, []string{k.Day})
+	keys := make([]dayOf, len(list))
+	for i := range list {
+		keys[i] = dayOf{list[i].DeploymentID, list[i].Day}
+	}
+	if err := s.readUsage(ctx, keys); err != nil {
+		return err
+	}
+	var of []charged
+	for _, k := range keys {
+		if len(s.usage[k]) == 0 {
+			continue
+		}
+		account, err := s.of(ctx, s.usage[k][0].WorkspaceID)
+		if err != nil {
+			return err
+		}
+		c, err := s.charged(ctx, account, k)
+		if err != nil {
+			return err
+		}
+		of = append(of, c)
+	}
+	if err := d.chargeDays(ctx, s, of); err != nil {
+		return err
+	}
+	return tx.Usage().Rated(ctx, list)
 }
 
 // rateRuns rates the runs that are not rated to their end.
-func (d *Desk) rateRuns(ctx context.Context) error {
+func (d *Desk) rateRuns(ctx context.Context, t *trouble) error {
 	for after, more := "", true; more; {
 		var list []berth.Run
 		err := d.opt.Store.View(ctx, func(tx berth.Tx) (err error) {
@@ -90,9 +157,19 @@ func (d *Desk) rateRuns(ctx context.Context) error {
 		now := d.opt.Now()
 		list = slices.DeleteFunc(list, func(r berth.Run) bool { return upToDate(&r, later(now, r.RatedTo)) })
 		for len(list) > 0 {
-			if list, err = d.rateSome(ctx, list); err != nil {
+			left, err := d.rateSome(ctx, list)
+			if err != nil && !general(ctx, err) {
+				if left, err = d.rateSome(ctx, list[:1]); err == nil { // another one fails
+					left = append(left, list[1:]...)
+				} else if !general(ctx, err) {
+					err = t.add(list[0].AccountID, fmt.Errorf("the run %s: %w", list[0].ID, err))
+					left = list[1:]
+				}
+			}
+			if err != nil {
 				return err
 			}
+			list = left
 		}
 	}
 	return nil
@@ -103,8 +180,12 @@ func (d *Desk) rateRuns(ctx context.Context) error {
 func (d *Desk) rateSome(ctx context.Context, list []berth.Run) (left []berth.Run, err error) {
 	err = d.opt.Store.Tx(ctx, func(tx berth.Tx) error {
 		left = list
+		s, err := d.shelf(ctx, tx)
+		if err != nil {
+			return err
+		}
 		for share := daysAtOnce; share > 0 && len(left) > 0; left = left[1:] {
-			days, done, err := d.rateRun(ctx, tx, left[0].ID, share)
+			days, done, err := d.rateRun(ctx, s, left[0].ID, share)
 			if err != nil {
 				return err
 			}
@@ -114,13 +195,13 @@ func (d *Desk) rateSome(ctx context.Context, list []berth.Run) (left []berth.Run
 		}
 		return nil
 	})
-	return left, err
+	return slices.Clip(left), err
 }
 
 // rateRun rates at most so many days of a run, and says how many it did and whether that
 // were all.
-func (d *Desk) rateRun(ctx context.Context, tx berth.Tx, id string, most int) (n int, done bool, err error) {
-	r, err := tx.Runs().Get(ctx, id)
+func (d *Desk) rateRun(ctx context.Context, s *shelf, id string, most int) (n int, done bool, err error) {
+	r, err := s.tx.Runs().Get(ctx, id)
 	if err != nil {
 		return 0, false, err
 	}
@@ -128,23 +209,30 @@ func (d *Desk) rateRun(ctx context.Context, tx berth.Tx, id string, most int) (n
 	if upToDate(&r, by) {
 		return 0, true, nil
 	}
-	a, err := tx.Accounts().Account(ctx, r.AccountID)
+	p, err := s.payer(ctx, r.AccountID)
 	if err != nil {
 		return 0, false, err
 	}
-	days, to := unratedDays(&r, a.Zone(), by, most)
+	days, to := unratedDays(&r, p.zone, by, most)
 	if to.Equal(by) && !r.EndedAt.IsZero() {
 		// What was rated before it turned out that the run had ended earlier.
-		beyond, err := tx.Lines().Days(ctx, r.DeploymentID, days[len(days)-1])
+		beyond, err := s.tx.Lines().Days(ctx, r.DeploymentID, days[len(days)-1])
 		if err != nil {
 			return 0, false, err
 		}
 		days = slices.Compact(append(days, beyond...))
 	}
-	if err := d.rateDays(ctx, tx, r.AccountID, r.DeploymentID, days); err != nil {
+	of := make([]charged, len(days))
+	for i, day := range days {
+		if of[i], err = s.charged(ctx, r.AccountID, dayOf{r.DeploymentID, day}); err != nil {
+			return 0, false, err
+		}
+	}
+	s.usage = nil
+	if err := d.chargeDays(ctx, s, of); err != nil {
 		return 0, false, err
 	}
-	return len(days), to.Equal(by), tx.Runs().Rated(ctx, id, to)
+	return len(days), to.Equal(by), s.tx.Runs().Rated(ctx, id, to)
 }
 
 // upToDate reports whether a run that goes on has nothing to rate by a moment: no minute has
@@ -177,48 +265,6 @@ func unratedDays(r *berth.Run, zone *time.Location, by time.Time, most int) (day
 	}
 }
 
-// rateDays makes the lines of days of a deployment anew and writes what is not as it was.
-func (d *Desk) rateDays(ctx context.Context, tx berth.Tx, accountID, deploymentID string, days []string) error {
-	b, err := d.bench(ctx, tx, accountID, deploymentID)
-	if err != nil {
-		return err
-	}
-	closed, err := tx.Lines().Closed(ctx, accountID)
-	if err != nil {
-		return err
-	}
-	var last string
-	if len(closed) > 0 {
-		last = closed[len(closed)-1].Month
-	}
-	for _, day := range days {
-		lines, err := b.lines(ctx, tx, day, d.opt.Now())
-		if berth.CodeOf(err) == berth.CodeInvalid {
-			// Prices and capacities have bounds that make this impossible; others must not wait.
-			d.opt.Logger.Error("a day is not charged any further", "deployment_id", deploymentID, "day", day, "error", err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		have, err := tx.Lines().Of(ctx, deploymentID, day)
-		if err != nil {
-			return err
-		}
-		changed, err := Changes(have, lines, last)
-		if err != nil {
-			return err
-		}
-		for i := range changed {
-			changed[i].PostedAt = d.opt.Now()
-			if err := tx.Lines().Put(ctx, changed[i]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // bench is what the lines of one deployment are made with.
 type bench struct {
 	book       *berth.Book
@@ -239,27 +285,27 @@ func (d *Desk) bench(ctx context.Context, tx berth.Tx, accountID, deploymentID s
 	b.zone = b.account.Zone()
 	deployment, err := tx.Deployments().Get(ctx, deploymentID)
 	if b.base = deployment.BaseModel; berth.CodeOf(err) == berth.CodeNotFound { // its row was deleted by policy
-		b.base, err = b.formerBase(ctx, tx)
+		b.base, err = formerBase(ctx, tx, b.book, b.deployment)
 	}
 	return b, err
 }
 
 // formerBase finds the base of a deployment that is forgotten: its lines are kept, and the
 // prices in them are those of the model, of any model, or of its base.
-func (b *bench) formerBase(ctx context.Context, tx berth.Tx) (string, error) {
-	days, err := tx.Lines().Days(ctx, b.deployment, "")
+func formerBase(ctx context.Context, tx berth.Tx, book *berth.Book, deployment string) (string, error) {
+	days, err := tx.Lines().Days(ctx, deployment, "")
 	if err != nil {
 		return "", err
 	}
 	var model string
-	for _, day := range days {
-		lines, err := tx.Lines().Of(ctx, b.deployment, day)
+	for some := range slices.Chunk(days, daysAtOnce) {
+		lines, err := tx.Lines().Of(ctx, []string{deployment}, some)
 		if err != nil {
 			return "", err
 		}
 		for i := range lines {
 			model = lines[i].ModelName
-			if p, ok := b.book.ByID(lines[i].PriceID); ok && p.Model != model && p.Model != berth.AnyModel {
+			if p, ok := book.ByID(lines[i].PriceID); ok && p.Model != model && p.Model != berth.AnyModel {
 				return p.Model, nil
 			}
 		}
@@ -271,24 +317,6 @@ func (b *bench) formerBase(ctx context.Context, tx berth.Tx) (string, error) {
 	return m.Base, err
 }
 
-// lines reads the facts of a day and makes its lines.
-func (b *bench) lines(ctx context.Context, tx berth.Tx, day string, now time.Time) ([]berth.Line, error) {
-	f, err := b.byTime(ctx, tx, day)
-	if err != nil {
-		return nil, err
-	}
-	f.By = now
-	for i := range f.Runs {
-		if f.Runs[i].EndedAt.IsZero() { // clocks that are set back take no minute away
-			f.By = later(f.By, f.Runs[i].RatedTo)
-		}
-	}
-	if f.Usage, err = tx.Usage().Days(ctx, b.deployment, day); err != nil {
-		return nil, err
-	}
-	return Lines(b.book, &f)
-}
-
 // byTime reads the facts of a day that are charged by the minute.
 func (b *bench) byTime(ctx context.Context, tx berth.Tx, day string) (Facts, error) {
 	f := Facts{Account: &b.account, BaseModel: b.base}
@@ -296,10 +324,10 @@ func (b *bench) byTime(ctx context.Context, tx berth.Tx, day string) (Facts, err
 	if f.Day, err = berth.DayNamed(day, b.zone); err != nil {
 		return f, err
 	}
-	if f.Runs, err = tx.Runs().During(ctx, b.deployment, f.Day.Start, f.Day.End); err != nil {
+	if f.Runs, err = tx.Runs().During(ctx, []string{b.deployment}, f.Day.Start, f.Day.End); err != nil {
 		return f, err
 	}
-	f.Orders, err = tx.Orders().Of(ctx, b.deployment, f.Day.Start, f.Day.End)
+	f.Orders, err = tx.Orders().Of(ctx, []string{b.deployment}, f.Day.Start, f.Day.End)
 	return f, err
 }
 

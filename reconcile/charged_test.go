@@ -409,10 +409,10 @@ func (h *history) audit() {
 			lines = append(lines, more...)
 		}
 		for _, id := range c.deployments() {
-			more, err := tx.Orders().Of(ctx, id, began, now.Add(time.Second))
+			more, err := tx.Orders().Of(ctx, []string{id}, began, now.Add(time.Second))
 			must(h, err)
 			orders = append(orders, more...)
-			some, err := tx.Runs().During(ctx, id, began, now.Add(time.Second))
+			some, err := tx.Runs().During(ctx, []string{id}, began, now.Add(time.Second))
 			must(h, err)
 			runs = append(runs, some...)
 		}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 
 	berth "github.com/berthhq/berth"
 )
@@ -97,4 +98,20 @@ func (s deployments) List(ctx context.Context, f berth.DeploymentFilter) ([]bert
 	tail := live.where() + " ORDER BY created_at DESC, deployed_model" + live.page(f.Offset, f.Limit)
 	list, err := deploymentTable.all(ctx, s.tx, tail, live.args...)
 	return list, total, err
+}
+
+func (s deployments) Bases(ctx context.Context, ids []string) (map[string]string, error) {
+	bases := map[string]string{}
+	if len(ids) == 0 {
+		return bases, nil
+	}
+	var w filter
+	w.in("id", ids)
+	err := s.tx.each(ctx, func(rows *sql.Rows) error {
+		var id, base string
+		err := rows.Scan(&id, &base)
+		bases[id] = base
+		return err
+	}, "SELECT id, base_model FROM deployments "+w.where(), w.args...)
+	return bases, read("deployment", err)
 }

@@ -21,6 +21,18 @@ func (f *filter) equals(column, value string) {
 	}
 }
 
+// in adds column IN (values), of which there must be one. The number of marks is a power of
+// 2, so that few statements are made of it.
+func (f *filter) in(column string, values []string) {
+	n := 1
+	for ; n < len(values); n *= 2 {
+	}
+	f.conditions = append(f.conditions, column+" IN ("+strings.Repeat("?, ", n-1)+"?)")
+	for i := range n {
+		f.args = append(f.args, values[min(i, len(values)-1)])
+	}
+}
+
 // where returns the conditions as the SQL that follows a table's name.
 func (f *filter) where() string {
 	if len(f.conditions) == 0 {

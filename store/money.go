@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -115,27 +117,37 @@ func (s runs) LastBeat(ctx context.Context, instance string) (at time.Time, err 
 
 func (s runs) Get(ctx context.Context, id string) (berth.Run, error) {
 	r, err := runTable.one(ctx, s.tx, "WHERE id = ?", id)
-	if err == nil {
-		err = s.steps(ctx, &r)
+	if err != nil {
+		return r, err
 	}
-	return r, err
+	one := []berth.Run{r}
+	err = s.steps(ctx, one)
+	return one[0], err
 }
 
 func (s runs) Of(ctx context.Context, deploymentID string) (berth.Run, error) {
 	r, err := runTable.one(ctx, s.tx, "WHERE deployment_id = ? AND ended_at = 0", deploymentID)
-	if err == nil {
-		err = s.steps(ctx, &r)
+	if err != nil {
+		return r, err
 	}
-	return r, err
+	one := []berth.Run{r}
+	err = s.steps(ctx, one)
+	return one[0], err
 }
 
 func (s runs) Live(ctx context.Context) ([]berth.Run, error) {
 	return s.all(ctx, "WHERE ended_at = 0 ORDER BY id")
 }
 
-func (s runs) During(ctx context.Context, deploymentID string, from, to time.Time) ([]berth.Run, error) {
-	return s.all(ctx, "WHERE deployment_id = ? AND started_at < ? AND (ended_at = 0 OR ended_at > ?) ORDER BY started_at, id",
-		deploymentID, instant{&to}, instant{&from})
+func (s runs) During(ctx context.Context, deploymentIDs []string, from, to time.Time) ([]berth.Run, error) {
+	if len(deploymentIDs) == 0 {
+		return nil, nil
+	}
+	var w filter
+	w.in("deployment_id", deploymentIDs)
+	w.add("started_at < ?", instant{&to})
+	w.add("(ended_at = 0 OR ended_at > ?)", instant{&from})
+	return s.all(ctx, w.where()+" ORDER BY started_at, id", w.args...)
 }
 
 func (s runs) Unrated(ctx context.Context, after string, limit int64) ([]berth.Run, error) {
@@ -144,22 +156,32 @@ func (s runs) Unrated(ctx context.Context, after string, limit int64) ([]berth.R
 
 func (s runs) all(ctx context.Context, tail string, args ...any) ([]berth.Run, error) {
 	list, err := runTable.all(ctx, s.tx, tail, args...)
-	for i := range list {
+	for some := range slices.Chunk(list, manyRows) {
 		if err == nil {
-			err = s.steps(ctx, &list[i])
+			err = s.steps(ctx, some)
 		}
 	}
 	return list, err
 }
 
-// steps reads the steps of a run.
-func (s runs) steps(ctx context.Context, r *berth.Run) error {
+// steps reads the steps of runs.
+func (s runs) steps(ctx context.Context, list []berth.Run) error {
+	ids, at := make([]string, len(list)), map[string]*berth.Run{}
+	for i := range list {
+		ids[i] = list[i].ID
+		at[ids[i]] = &list[i]
+	}
+	var w filter
+	w.in("run_id", ids)
 	return read(runTable.noun, s.tx.each(ctx, func(rows *sql.Rows) error {
+		var id string
 		var step berth.RunStep
-		err := rows.Scan(instant{&step.At}, &step.Units, &step.PTU.InputTPM, &step.PTU.OutputTPM, &step.PTU.ThinkingTPM)
-		r.Steps = append(r.Steps, step)
+		err := rows.Scan(&id, instant{&step.At}, &step.Units, &step.PTU.InputTPM, &step.PTU.OutputTPM, &step.PTU.ThinkingTPM)
+		if r := at[id]; r != nil {
+			r.Steps = append(r.Steps, step)
+		}
 		return err
-	}, "SELECT at, units, input_tpm, output_tpm, thinking_tpm FROM run_steps WHERE run_id = ? ORDER BY at", r.ID))
+	}, "SELECT run_id, at, units, input_tpm, output_tpm, thinking_tpm FROM run_steps "+w.where()+" ORDER BY run_id, at", w.args...))
 }
 
 type lines struct{ tx *tx }
@@ -190,27 +212,41 @@ var lineTable = newTable("lines", "line", func(l *berth.Line) []column {
 	}
 })
 
-var putLineSQL = lineTable.insertSQL + ` ON CONFLICT (account_id, month, day, deployment_id, dimension, class, from_tokens, price_id, currency)
+const putLineTail = ` ON CONFLICT (account_id, month, day, deployment_id, dimension, class, from_tokens, price_id, currency)
 	DO UPDATE SET quantity = excluded.quantity, amount = excluded.amount`
 
-func (s lines) Put(ctx context.Context, l berth.Line) error {
-	_, err := s.tx.exec(ctx, putLineSQL, lineTable.fields(&l)...)
+func (s lines) Put(ctx context.Context, list ...berth.Line) error {
+	_, err := s.tx.insertMany(ctx, lineTable.head(), putLineTail, len(lineTable.columns(new(berth.Line))), len(list), func(args []any, i int) []any {
+		return append(args, lineTable.fields(&list[i])...)
+	})
 	return s.tx.dialect.wrote(lineTable.noun, err)
 }
 
-const lineKey = "account_id = ? AND month = ? AND day = ? AND deployment_id = ? AND dimension = ? AND class = ? AND from_tokens = ? AND price_id = ? AND currency = ?"
+// Posted's rows: the key, then what changes.
+const (
+	postedRow  = "(?, ?, ?, ?, ?, ?, CAST(? AS BIGINT), ?, ?, CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))"
+	postedTail = `) AS v WHERE lines.account_id = v.column1 AND lines.month = v.column2 AND lines.day = v.column3 AND lines.deployment_id = v.column4
+		AND lines.dimension = v.column5 AND lines.class = v.column6 AND lines.from_tokens = v.column7 AND lines.price_id = v.column8 AND lines.currency = v.column9`
+)
 
-func (s lines) Posted(ctx context.Context, l berth.Line) error {
-	n, err := s.tx.exec(ctx, "UPDATE lines SET posted = ?, postings = ?, posted_at = ? WHERE "+lineKey,
-		int64(l.Posted), l.Postings, instant{&l.PostedAt}, l.AccountID, l.Month, l.Day, l.DeploymentID, string(l.Dimension), string(l.Class), l.FromTokens, l.PriceID, l.Currency)
-	return lineTable.changedOne(s.tx, n, err)
+func (s lines) Posted(ctx context.Context, list ...berth.Line) error {
+	n, err := s.tx.execMany(ctx, "UPDATE lines SET posted = v.column10, postings = v.column11, posted_at = v.column12 FROM (VALUES ", postedRow, postedTail, 12, len(list),
+		func(args []any, i int) []any {
+			l := &list[i]
+			return append(args, l.AccountID, l.Month, l.Day, l.DeploymentID, string(l.Dimension), string(l.Class), l.FromTokens, l.PriceID, l.Currency,
+				int64(l.Posted), l.Postings, instant{&l.PostedAt})
+		})
+	if err == nil && n < int64(len(list)) {
+		return missing(lineTable.noun)
+	}
+	return s.tx.dialect.wrote(lineTable.noun, err)
 }
 
 func (s lines) Growing(ctx context.Context, accountID string, before time.Time, limit int64) ([]berth.Line, error) {
 	f := filter{conditions: []string{"amount <> posted"}}
 	f.equals("account_id", accountID)
 	f.add("posted_at < ?", instant{&before})
-	return lineTable.all(ctx, s.tx, f.where()+" ORDER BY posted_at, day, deployment_id, dimension, class, from_tokens, price_id, currency"+f.page(0, limit), f.args...)
+	return lineTable.all(ctx, s.tx, f.where()+" ORDER BY account_id, currency, posted_at, month, day, deployment_id, dimension, class, from_tokens, price_id"+f.page(0, limit), f.args...)
 }
 
 func (s lines) Unposted(ctx context.Context, accountID, currency string) (berth.Nano, error) {
@@ -232,8 +268,14 @@ func (s lines) Days(ctx context.Context, deploymentID, from string) ([]string, e
 
 const lineOrder = "ORDER BY day, deployed_model, deployment_id, dimension, class, from_tokens, price_id, currency"
 
-func (s lines) Of(ctx context.Context, deploymentID, day string) ([]berth.Line, error) {
-	return lineTable.all(ctx, s.tx, "WHERE deployment_id = ? AND day = ? "+lineOrder, deploymentID, day)
+func (s lines) Of(ctx context.Context, deploymentIDs, days []string) ([]berth.Line, error) {
+	if len(deploymentIDs) == 0 || len(days) == 0 {
+		return nil, nil
+	}
+	var w filter
+	w.in("deployment_id", deploymentIDs)
+	w.in("day", days)
+	return lineTable.all(ctx, s.tx, w.where()+" "+lineOrder, w.args...)
 }
 
 func (s lines) Month(ctx context.Context, accountID, month, workspaceID string) ([]berth.Line, error) {
@@ -284,71 +326,175 @@ var postingTable = newTable("postings", "posting", func(p *berth.Posting) []colu
 	}
 })
 
-var postSQL = postingTable.insertSQL + " ON CONFLICT (cause, reference) DO NOTHING"
-
 func (s ledger) Post(ctx context.Context, p berth.Posting) (done bool, err error) {
-	if err := p.Check(); err != nil {
-		return false, err
-	}
-	if err := s.fits(ctx, &p); err != nil {
-		// A repeat needs no room.
-		if _, findErr := s.Find(ctx, p.Cause, p.Reference); berth.CodeOf(findErr) == berth.CodeNotFound {
-			return false, err
-		}
-		return false, s.repeated(ctx, &p)
-	}
-	last, err := s.tx.number(ctx, "read the time of the last posting", "SELECT COALESCE(MAX(at), 0) FROM postings WHERE account_id = ?", p.AccountID)
-	if err != nil {
-		return false, err
-	}
-	if last := fromNanos(last); last.After(p.At) {
-		p.At = last
-	}
-	n, err := s.tx.exec(ctx, postSQL, postingTable.fields(&p)...)
-	if err != nil {
-		return false, s.tx.dialect.wrote(postingTable.noun, err)
-	}
-	if n == 0 {
-		return false, s.repeated(ctx, &p)
-	}
-	for i, e := range p.Entries {
-		if err := s.enter(ctx, &p, i, e); err != nil {
-			return false, s.tx.dialect.wrote(postingTable.noun, err)
-		}
-	}
-	return true, nil
+	n, err := s.PostAll(ctx, []berth.Posting{p})
+	return n > 0, err
 }
 
-// fits refuses a posting that some balance has no room for.
-func (s ledger) fits(ctx context.Context, p *berth.Posting) error {
-	for _, e := range p.Entries {
-		balance, err := s.Balance(ctx, e.Side, p.Currency)
-		if err != nil {
+func (s ledger) PostAll(ctx context.Context, list []berth.Posting) (done int, err error) {
+	list = slices.Clone(list)
+	if err := s.inTime(ctx, list); err != nil {
+		return 0, err
+	}
+	if list, err = s.fitting(ctx, list); err != nil {
+		return 0, err
+	}
+	n, err := s.tx.insertMany(ctx, postingTable.head(), " ON CONFLICT (cause, reference) DO NOTHING", len(postingTable.columns(new(berth.Posting))), len(list),
+		func(args []any, i int) []any { return append(args, postingTable.fields(&list[i])...) })
+	if err != nil {
+		return 0, s.tx.dialect.wrote(postingTable.noun, err)
+	}
+	if n < int64(len(list)) {
+		if list, err = s.made(ctx, list); err != nil {
+			return 0, err
+		}
+	}
+	return len(list), s.tx.dialect.wrote(postingTable.noun, s.enter(ctx, list))
+}
+
+// fitting refuses postings that some balance has no room for, before anything is written. A
+// repeat needs no room, and is left out of what is returned.
+func (s ledger) fitting(ctx context.Context, list []berth.Posting) ([]berth.Posting, error) {
+	type held struct{ side, currency string }
+	room := map[held]berth.Nano{}
+	var sides []string
+	for i := range list {
+		for _, e := range list[i].Entries {
+			sides = append(sides, e.Side)
+		}
+	}
+	slices.Sort(sides)
+	balances, err := s.BalancesOf(ctx, slices.Compact(sides))
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range balances {
+		room[held{b.Side, b.Currency}] = b.Nano
+	}
+	fits := func(p *berth.Posting) error {
+		for _, e := range p.Entries {
+			if _, err := room[held{e.Side, p.Currency}].Plus(e.Nano); err != nil {
+				return berth.Errorf(berth.CodeInvalid, "%s has no room for another %d billionths of %s: a balance is at most %d.", e.Side, e.Nano, p.Currency, int64(math.MaxInt64))
+			}
+		}
+		return nil
+	}
+	var fitting []berth.Posting
+	for i := range list {
+		p := &list[i]
+		if err := fits(p); err != nil {
+			switch before, findErr := s.Find(ctx, p.Cause, p.Reference); {
+			case berth.CodeOf(findErr) == berth.CodeNotFound:
+				return nil, err
+			case findErr != nil:
+				return nil, findErr
+			case !p.Same(&before):
+				return nil, errPostedOtherwise(p)
+			}
+			continue
+		}
+		for _, e := range p.Entries {
+			room[held{e.Side, p.Currency}] += e.Nano
+		}
+		fitting = append(fitting, *p)
+	}
+	return fitting, nil
+}
+
+func errPostedOtherwise(p *berth.Posting) error {
+	return berth.Errorf(berth.CodeConflict, "The %s %s was posted already, for another amount.", p.Cause, p.Reference)
+}
+
+// inTime checks postings and moves none behind the last one of its account.
+func (s ledger) inTime(ctx context.Context, list []berth.Posting) error {
+	last := map[string]time.Time{}
+	for i := range list {
+		p := &list[i]
+		if err := p.Check(); err != nil {
 			return err
 		}
-		if _, err := balance.Plus(e.Nano); err != nil {
-			return berth.Errorf(berth.CodeInvalid, "%s has no room for another %d billionths of %s: a balance is at most %d.", e.Side, e.Nano, p.Currency, int64(math.MaxInt64))
+		at, ok := last[p.AccountID]
+		if !ok {
+			n, err := s.tx.number(ctx, "read the time of the last posting", "SELECT COALESCE(MAX(at), 0) FROM postings WHERE account_id = ?", p.AccountID)
+			if err != nil {
+				return err
+			}
+			at = fromNanos(n)
 		}
+		if at.After(p.At) {
+			p.At = at
+		}
+		last[p.AccountID] = p.At
 	}
 	return nil
 }
 
-// repeated refuses a posting whose cause was posted for other money.
-func (s ledger) repeated(ctx context.Context, p *berth.Posting) error {
-	before, err := s.Find(ctx, p.Cause, p.Reference)
-	if err == nil && !p.Same(&before) {
-		err = berth.Errorf(berth.CodeConflict, "The %s %s was posted already, for another amount.", p.Cause, p.Reference)
+// made returns the postings that were inserted, which have no entries yet, and refuses one
+// whose cause was posted for other money.
+func (s ledger) made(ctx context.Context, list []berth.Posting) ([]berth.Posting, error) {
+	var made []berth.Posting
+	for i := range list {
+		p := &list[i]
+		before, err := s.Find(ctx, p.Cause, p.Reference)
+		if err != nil {
+			return nil, err
+		}
+		if len(before.Entries) == 0 {
+			if before.ID == p.ID {
+				made = append(made, *p)
+				continue
+			}
+			before = made[slices.IndexFunc(made, func(m berth.Posting) bool { return m.ID == before.ID })]
+		}
+		if !p.Same(&before) {
+			return nil, errPostedOtherwise(p)
+		}
 	}
-	return err
+	return made, nil
 }
 
-// enter writes one entry and adds it to the balance of its side.
-func (s ledger) enter(ctx context.Context, p *berth.Posting, number int, e berth.Entry) error {
-	if _, err := s.tx.exec(ctx, "INSERT INTO entries (posting_id, number, side, nano) VALUES (?, ?, ?, ?)", p.ID, number, e.Side, int64(e.Nano)); err != nil {
+// enter writes the entries of postings and adds them to the balances of their sides, those
+// in an order, so that two transactions that write the same ones wait for each other.
+func (s ledger) enter(ctx context.Context, list []berth.Posting) error {
+	type entry struct {
+		posting string
+		number  int
+		berth.Entry
+	}
+	type side struct{ account, side, currency string }
+	var entries []entry
+	var sides []side
+	sums := map[side]berth.Nano{}
+	for i := range list {
+		p := &list[i]
+		for n, e := range p.Entries {
+			entries = append(entries, entry{p.ID, n, e})
+			k := side{p.AccountID, e.Side, p.Currency}
+			sum, ok := sums[k]
+			if !ok {
+				sides = append(sides, k)
+			}
+			var err error
+			if sums[k], err = sum.Plus(e.Nano); err != nil {
+				return fmt.Errorf("add up what goes to %s: %v", e.Side, err) // not [berth.CodeInvalid]: something was written
+			}
+		}
+	}
+	slices.SortFunc(sides, func(a, b side) int {
+		return cmp.Or(cmp.Compare(a.side, b.side), cmp.Compare(a.currency, b.currency), cmp.Compare(a.account, b.account))
+	})
+	_, err := s.tx.insertMany(ctx, "INSERT INTO entries (posting_id, number, side, nano) VALUES ", "", 4, len(entries), func(args []any, i int) []any {
+		e := &entries[i]
+		return append(args, e.posting, e.number, e.Side, int64(e.Nano))
+	})
+	if err != nil {
 		return err
 	}
-	_, err := s.tx.exec(ctx, `INSERT INTO balances (account_id, side, currency, nano) VALUES (?, ?, ?, ?)
-		ON CONFLICT (side, currency) DO UPDATE SET nano = balances.nano + excluded.nano`, p.AccountID, e.Side, p.Currency, int64(e.Nano))
+	_, err = s.tx.insertMany(ctx, "INSERT INTO balances (account_id, side, currency, nano) VALUES ",
+		" ON CONFLICT (side, currency) DO UPDATE SET nano = balances.nano + excluded.nano", 4, len(sides), func(args []any, i int) []any {
+			k := &sides[i]
+			return append(args, k.account, k.side, k.currency, int64(sums[*k]))
+		})
 	return err
 }
 
@@ -405,13 +551,31 @@ func (s ledger) nano(ctx context.Context, query, side, currency string) (berth.N
 	return berth.Nano(n), err
 }
 
+func (s ledger) BalancesOf(ctx context.Context, sides []string) ([]berth.Balance, error) {
+	var list []berth.Balance
+	for some := range slices.Chunk(sides, 1024) {
+		var w filter
+		w.in("side", some)
+		more, err := s.balances(ctx, w.where(), w.args...)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, more...)
+	}
+	return list, nil
+}
+
 func (s ledger) Balances(ctx context.Context, accountID string) ([]berth.Balance, error) {
+	return s.balances(ctx, "WHERE account_id = ?", accountID)
+}
+
+func (s ledger) balances(ctx context.Context, where string, args ...any) ([]berth.Balance, error) {
 	var list []berth.Balance
 	err := s.tx.each(ctx, func(rows *sql.Rows) error {
 		var b berth.Balance
 		err := rows.Scan(&b.Side, &b.Currency, &b.Nano)
 		list = append(list, b)
 		return err
-	}, "SELECT side, currency, nano FROM balances WHERE account_id = ? ORDER BY side, currency", accountID)
+	}, "SELECT side, currency, nano FROM balances "+where+" ORDER BY side, currency", args...)
 	return list, read("balance", err)
 }

@@ -38,12 +38,19 @@ func (s orders) Insert(ctx context.Context, o berth.Order) error {
 	return s.tx.dialect.wrote(orderTable.noun, err)
 }
 
-func (s orders) Of(ctx context.Context, deploymentID string, from, to time.Time) ([]berth.Order, error) {
-	return orderTable.all(ctx, s.tx, "WHERE deployment_id = ? AND at >= ? AND at < ? ORDER BY at, id", deploymentID, instant{&from}, instant{&to})
+func (s orders) Of(ctx context.Context, deploymentIDs []string, from, to time.Time) ([]berth.Order, error) {
+	if len(deploymentIDs) == 0 {
+		return nil, nil
+	}
+	var w filter
+	w.in("deployment_id", deploymentIDs)
+	w.add("at >= ?", instant{&from})
+	w.add("at < ?", instant{&to})
+	return orderTable.all(ctx, s.tx, w.where()+" ORDER BY at, id", w.args...)
 }
 
-func (s orders) Unrated(ctx context.Context, limit int64) ([]berth.Order, error) {
-	return orderTable.all(ctx, s.tx, "WHERE NOT rated ORDER BY id LIMIT ?", limit)
+func (s orders) Unrated(ctx context.Context, after string, limit int64) ([]berth.Order, error) {
+	return orderTable.all(ctx, s.tx, "WHERE NOT rated AND id > ? ORDER BY id LIMIT ?", after, limit)
 }
 
 func (s orders) Rated(ctx context.Context, id string) error {

@@ -39,6 +39,11 @@ func newTable[T any](name, noun string, columns func(*T) []column) table[T] {
 	}
 }
 
+// head returns what stands before the values of an INSERT.
+func (t *table[T]) head() string {
+	return t.insertSQL[:strings.LastIndex(t.insertSQL, " (")+1]
+}
+
 // fields returns the fields of v in the order of the columns.
 func (t *table[T]) fields(v *T) []any {
 	columns := t.columns(v)

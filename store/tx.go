@@ -115,9 +115,13 @@ const (
 // their values, tail. args appends the values of each i. It returns the number of rows that
 // were written.
 func (t *tx) insertMany(ctx context.Context, head, tail string, columns, n int, args func(dst []any, i int) []any) (int64, error) {
+	return t.execMany(ctx, head, "("+strings.Repeat("?, ", columns-1)+"?)", tail, columns, n, args)
+}
+
+// execMany is insertMany for any statement with a list of rows in it, each as values has it.
+func (t *tx) execMany(ctx context.Context, head, values, tail string, columns, n int, args func(dst []any, i int) []any) (int64, error) {
 	most := min(manyRows, manyArgs/columns)
 	statement := func(rows int) string {
-		values := "(" + strings.Repeat("?, ", columns-1) + "?)"
 		return t.dialect.query(head + strings.Repeat(values+", ", rows-1) + values + tail)
 	}
 	var full *sql.Stmt // for several full statements

@@ -225,15 +225,23 @@ func (s usage) changed(ctx context.Context, changes map[changeKey]bool) error {
 	return s.tx.dialect.wrote("change of usage", err)
 }
 
-func (s usage) ChangedDays(ctx context.Context, limit int64) ([]berth.UsageDayKey, error) {
+func (s usage) ChangedDays(ctx context.Context, after berth.UsageDayKey, limit int64) ([]berth.UsageDayKey, error) {
 	var list []berth.UsageDayKey
 	err := s.tx.each(ctx, func(rows *sql.Rows) error {
 		var k berth.UsageDayKey
 		err := rows.Scan(&k.DeploymentID, &k.Day, &k.Version)
 		list = append(list, k)
 		return err
-	}, "SELECT deployment_id, day, version FROM usage_changes WHERE version <> rated ORDER BY day, deployment_id LIMIT ?", limit)
+	}, "SELECT deployment_id, day, version FROM usage_changes WHERE version <> rated AND (day, deployment_id) > (?, ?) ORDER BY day, deployment_id LIMIT ?",
+		after.Day, after.DeploymentID, limit)
 	return list, read("change of usage", err)
+}
+
+func (s usage) Unrated(ctx context.Context, accountID, before string) (bool, error) {
+	n, err := s.tx.number(ctx, "look for usage that is not rated", `SELECT COUNT(*) FROM (SELECT 1 FROM usage_changes c JOIN usage_subjects s ON s.deployment_id = c.deployment_id
+		JOIN usage_spaces p ON p.id = s.space JOIN workspaces w ON w.id = p.workspace_id
+		WHERE c.version <> c.rated AND c.day < ? AND w.account_id = ? LIMIT 1) u`, before, accountID)
+	return n > 0, err
 }
 
 func (s usage) Rated(ctx context.Context, days []berth.UsageDayKey) error {
@@ -244,8 +252,14 @@ func (s usage) Rated(ctx context.Context, days []berth.UsageDayKey) error {
 	return s.tx.dialect.wrote("change of usage", err)
 }
 
-func (s usage) Days(ctx context.Context, deploymentID, day string) ([]berth.UsageDay, error) {
+func (s usage) Days(ctx context.Context, deploymentIDs, days []string) ([]berth.UsageDay, error) {
+	if len(deploymentIDs) == 0 || len(days) == 0 {
+		return nil, nil
+	}
 	var list []berth.UsageDay
+	var w filter
+	w.in("s.deployment_id", deploymentIDs)
+	w.in("d.day", days)
 	err := s.tx.each(ctx, func(rows *sql.Rows) error {
 		var d berth.UsageDay
 		err := rows.Scan(append([]any{
@@ -253,14 +267,14 @@ func (s usage) Days(ctx context.Context, deploymentID, day string) ([]berth.Usag
 		}, sumFields(&d.UsageSum)...)...)
 		list = append(list, d)
 		return err
-	}, daysSQL, deploymentID, day)
+	}, daysSQL+w.where()+daysOrder, w.args...)
 	return list, read("day of usage", err)
 }
 
 var daysSQL = `SELECT d.day, w.workspace_id, s.key_id, s.deployment_id, s.deployed_model, s.model_name, s.plan, s.class, d.from_tokens, d.epoch, d.` +
-	strings.Join(sumColumns, ", d.") + ` FROM usage_subjects s JOIN usage_spaces w ON w.id = s.space JOIN usage_days d ON d.subject = s.id
-	WHERE s.deployment_id = ? AND d.day = ?
-	ORDER BY w.workspace_id, s.key_id, s.deployed_model, s.model_name, s.plan, s.class, d.from_tokens, d.epoch`
+	strings.Join(sumColumns, ", d.") + ` FROM usage_subjects s JOIN usage_spaces w ON w.id = s.space JOIN usage_days d ON d.subject = s.id `
+
+const daysOrder = ` ORDER BY s.deployment_id, d.day, w.workspace_id, s.key_id, s.deployed_model, s.model_name, s.plan, s.class, d.from_tokens, d.epoch`
 
 func (s usage) EngineHours(ctx context.Context, from, to time.Time) ([]berth.EngineHour, error) {
 	var list []berth.EngineHour

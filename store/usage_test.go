@@ -128,7 +128,7 @@ func TestNamesOfUsageAreRightAfterRollbacksAndBesideAnotherProcess(t *testing.T)
 	d := usageRecord("use_d", "key_d")
 	mustInsertUsage(t, one, d)
 	err := two.View(t.Context(), func(tx berth.Tx) error {
-		days, err := tx.Usage().Days(t.Context(), "dep_1", "2026-11-01")
+		days, err := tx.Usage().Days(t.Context(), []string{"dep_1"}, []string{"2026-11-01"})
 		if err == nil && (len(days) != 4 || days[0].FromTokens != 0 || !days[0].Epoch.IsZero() || days[3].FromTokens != 600 || !days[3].Epoch.Equal(noon)) {
 			t.Errorf("days: %+v", days)
 		}

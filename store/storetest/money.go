@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -60,7 +62,7 @@ var money = []promise{
 		r.Steps[1], r.EndedAt, r.RatedTo = step, epoch.Add(2*time.Hour), step.At
 		during := func(from, to time.Duration) []berth.Run {
 			return view(s, func(tx berth.Tx) ([]berth.Run, error) {
-				return tx.Runs().During(ctx, r.DeploymentID, epoch.Add(from), epoch.Add(to))
+				return tx.Runs().During(ctx, []string{r.DeploymentID}, epoch.Add(from), epoch.Add(to))
 			})
 		}
 		s.same("during the first", during(0, time.Minute), []berth.Run{r})
@@ -92,13 +94,13 @@ var money = []promise{
 		s.refuse(berth.CodeConflict, func(tx berth.Tx) error { return tx.Orders().Insert(ctx, o) })
 		of := func(to time.Duration) []berth.Order {
 			return view(s, func(tx berth.Tx) ([]berth.Order, error) {
-				return tx.Orders().Of(ctx, o.DeploymentID, epoch, epoch.Add(to))
+				return tx.Orders().Of(ctx, []string{o.DeploymentID}, epoch, epoch.Add(to))
 			})
 		}
 		s.same("of an hour", of(time.Hour), []berth.Order{o})
 		s.same("of more", of(time.Hour+1), []berth.Order{o, later})
 		unrated := func(limit int64) []string {
-			return ids(view(s, func(tx berth.Tx) ([]berth.Order, error) { return tx.Orders().Unrated(ctx, limit) }), func(o berth.Order) string { return o.ID })
+			return ids(view(s, func(tx berth.Tx) ([]berth.Order, error) { return tx.Orders().Unrated(ctx, "", limit) }), func(o berth.Order) string { return o.ID })
 		}
 		s.same("unrated", unrated(2), []string{"ord_1", "ord_2"})
 		s.write(func(tx berth.Tx) error { return tx.Orders().Rated(ctx, "ord_1") })
@@ -137,7 +139,9 @@ var money = []promise{
 		}
 		s.same("of a workspace", month(l.WorkspaceID), []berth.Line{late, more})
 		s.same("how many of all", len(month("")), 3)
-		s.same("of a day", view(s, func(tx berth.Tx) ([]berth.Line, error) { return tx.Lines().Of(ctx, l.DeploymentID, l.Day) }), []berth.Line{more})
+		s.same("of a day", view(s, func(tx berth.Tx) ([]berth.Line, error) {
+			return tx.Lines().Of(ctx, []string{l.DeploymentID}, []string{l.Day})
+		}), []berth.Line{more})
 		s.same("spent", view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Lines().Spent(ctx, l.WorkspaceID, "2026-03", "CNY") }), berth.Nano(7))
 		s.same("spent in another month", view(s, func(tx berth.Tx) (berth.Nano, error) { return tx.Lines().Spent(ctx, l.WorkspaceID, "2026-04", "CNY") }), berth.Nano(0))
 	}},
@@ -171,9 +175,114 @@ var money = []promise{
 		again := l
 		again.Posted, again.Postings, again.PostedAt = 0, 0, time.Time{}
 		s.write(func(tx berth.Tx) error { return tx.Lines().Put(ctx, again) })
-		s.same("put again", view(s, func(tx berth.Tx) ([]berth.Line, error) { return tx.Lines().Of(ctx, l.DeploymentID, l.Day) }), []berth.Line{l})
+		s.same("put again", view(s, func(tx berth.Tx) ([]berth.Line, error) {
+			return tx.Lines().Of(ctx, []string{l.DeploymentID}, []string{l.Day})
+		}), []berth.Line{l})
 		s.same("unposted after that", unposted(), berth.Nano(8))
 		s.same("days", view(s, func(tx berth.Tx) ([]string, error) { return tx.Lines().Days(ctx, l.DeploymentID, "2026-03-03") }), []string{"2026-03-03", "2026-03-04"})
+	}},
+	{"lines, runs and orders of many deployments are read and written at once", func(s suite) {
+		ctx := s.Context()
+		var lines []berth.Line
+		var ids []string
+		for i := range 150 {
+			l := filled[berth.Line]()
+			l.DeploymentID, l.Day, l.Posted, l.Amount = fmt.Sprintf("dep_%03d", i%75), fmt.Sprintf("2026-03-0%d", 1+i/75), 0, berth.Nano(i+1)
+			lines = append(lines, l)
+			if i < 75 {
+				ids = append(ids, l.DeploymentID)
+			}
+		}
+		s.write(func(tx berth.Tx) error { return tx.Lines().Put(ctx, lines...) })
+		read := func(deployments, days []string) []berth.Line {
+			return view(s, func(tx berth.Tx) ([]berth.Line, error) { return tx.Lines().Of(ctx, deployments, days) })
+		}
+		s.same("all", read(ids, []string{"2026-03-01", "2026-03-02"}), lines)
+		s.same("of a day and three", read(ids[4:7], []string{"2026-03-02"}), lines[79:82])
+		s.same("of nobody", len(read(nil, []string{"2026-03-02"})), 0)
+		for i := range lines {
+			lines[i].Posted, lines[i].Postings, lines[i].PostedAt = lines[i].Amount, int64(i), epoch.Add(time.Duration(i))
+		}
+		missing := lines[0]
+		missing.DeploymentID = "dep_none"
+		s.refuse(berth.CodeNotFound, func(tx berth.Tx) error { return tx.Lines().Posted(ctx, append(slices.Clone(lines), missing)...) })
+		s.write(func(tx berth.Tx) error { return tx.Lines().Posted(ctx, lines...) })
+		s.same("posted", read(ids, []string{"2026-03-01", "2026-03-02"}), lines)
+
+		var runs []berth.Run
+		for i := range 70 {
+			r := filled[berth.Run]()
+			r.ID, r.DeploymentID, r.StartedAt, r.EndedAt, r.RatedTo = fmt.Sprintf("svc_%03d", i), ids[i], epoch.Add(time.Duration(i)*time.Second), time.Time{}, time.Time{}
+			r.Steps = []berth.RunStep{{At: r.StartedAt, Units: int64(i)}, {At: r.StartedAt.Add(1), Units: 1}}
+			runs = append(runs, r)
+		}
+		orders := []berth.Order{filled[berth.Order](), filled[berth.Order]()}
+		for i := range orders {
+			orders[i].ID, orders[i].DeploymentID, orders[i].At = fmt.Sprint("ord_", i), ids[i], epoch
+		}
+		s.write(func(tx berth.Tx) error {
+			for _, r := range runs {
+				if err := tx.Runs().Insert(ctx, r); err != nil {
+					return err
+				}
+			}
+			return first(tx.Orders().Insert(ctx, orders[0]), tx.Orders().Insert(ctx, orders[1]))
+		})
+		s.same("runs", view(s, func(tx berth.Tx) ([]berth.Run, error) {
+			return tx.Runs().During(ctx, ids, epoch, epoch.Add(time.Hour))
+		}), runs)
+		s.same("orders", view(s, func(tx berth.Tx) ([]berth.Order, error) { return tx.Orders().Of(ctx, ids, epoch, epoch.Add(1)) }), orders)
+		s.same("unrated behind the first", view(s, func(tx berth.Tx) ([]berth.Order, error) { return tx.Orders().Unrated(ctx, "ord_0", 9) }), orders[1:])
+	}},
+	{"postings that are made at once are what they are one by one", func(s suite) {
+		ctx := s.Context()
+		post := func(list ...berth.Posting) (done int) {
+			s.write(func(tx berth.Tx) (err error) {
+				done, err = tx.Ledger().PostAll(ctx, list)
+				return err
+			})
+			return done
+		}
+		var list []berth.Posting
+		for i := range 200 {
+			list = append(list, posting(fmt.Sprintf("post_%03d", i), fmt.Sprintf("r%03d", i), berth.Nano(i+1)))
+			list[i].At = epoch.Add(-time.Duration(i) * time.Minute)
+		}
+		s.same("made", post(list[:100]...), 100)
+		again, twice := list[3], list[150]
+		again.ID, twice.ID = "post_again", "post_twice"
+		s.same("made of the others", post(append([]berth.Posting{again, list[4]}, append(slices.Clone(list[90:]), twice)...)...), 100)
+		s.same("nothing", post(), 0)
+		other := twice
+		other.ID, other.Reference = "post_other", "other"
+		for _, wrong := range []berth.Posting{again, twice} {
+			wrong.Entries = posting("", "", 5000).Entries
+			s.refuse(berth.CodeConflict, func(tx berth.Tx) error {
+				_, err := tx.Ledger().PostAll(ctx, []berth.Posting{other, wrong})
+				return err
+			})
+		}
+		lopsided := other
+		lopsided.Entries = slices.Clone(other.Entries)
+		lopsided.Entries[0].Nano++
+		s.refuse(berth.CodeInternal, func(tx berth.Tx) error {
+			_, err := tx.Ledger().PostAll(ctx, []berth.Posting{other, lopsided})
+			return err
+		})
+		for i := range list { // time never goes back
+			list[i].At = epoch
+		}
+		s.same("postings", view(s, func(tx berth.Tx) ([]berth.Posting, error) {
+			return tx.Ledger().Postings(ctx, berth.PostingFilter{}, "", 1000)
+		}), list)
+		want := []berth.Balance{{Side: berth.CashSide(accountID), Currency: "CNY", Nano: -20100}, {Side: berth.CustomerSide(accountID), Currency: "CNY", Nano: 20100}}
+		s.same("balances", view(s, func(tx berth.Tx) ([]berth.Balance, error) { return tx.Ledger().Balances(ctx, accountID) }), want)
+		s.same("balances of sides", view(s, func(tx berth.Tx) ([]berth.Balance, error) {
+			return tx.Ledger().BalancesOf(ctx, []string{berth.CustomerSide(accountID), "deposit/none", "cash/none"})
+		}), want[1:])
+		s.same("sum", view(s, func(tx berth.Tx) (berth.Nano, error) {
+			return tx.Ledger().Sum(ctx, berth.CustomerSide(accountID), "CNY")
+		}), berth.Nano(20100))
 	}},
 	{"time never goes back in the ledger of an account", func(s suite) {
 		ctx := s.Context()

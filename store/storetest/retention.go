@@ -34,7 +34,7 @@ var retention = []promise{
 		s.same("not rated", expire(100), int64(0))
 		s.same("then", len(expired()), 0)
 		s.write(func(tx berth.Tx) error {
-			days, err := tx.Usage().ChangedDays(s.Context(), 3)
+			days, err := tx.Usage().ChangedDays(s.Context(), berth.UsageDayKey{}, 3)
 			return first(err, tx.Usage().Rated(s.Context(), days))
 		})
 		s.same("rated", expired(), []string{workspaceID})

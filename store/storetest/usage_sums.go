@@ -53,7 +53,9 @@ var usageSums = []promise{
 	}},
 	{"days that changed are there until they were rated as they are", func(s suite) {
 		changed := func() []berth.UsageDayKey {
-			return view(s, func(tx berth.Tx) ([]berth.UsageDayKey, error) { return tx.Usage().ChangedDays(s.Context(), 10) })
+			return view(s, func(tx berth.Tx) ([]berth.UsageDayKey, error) {
+				return tx.Usage().ChangedDays(s.Context(), berth.UsageDayKey{}, 10)
+			})
 		}
 		rated := func(days ...berth.UsageDayKey) {
 			s.write(func(tx berth.Tx) error { return tx.Usage().Rated(s.Context(), days) })
@@ -68,6 +70,10 @@ var usageSums = []promise{
 		s.same("changed", first, []berth.UsageDayKey{
 			{DeploymentID: "dep_a", Day: "2026-02-27", Version: 1}, {DeploymentID: "dep_a", Day: "2026-03-01", Version: 1}, {DeploymentID: "dep_b", Day: "2026-03-01", Version: 1},
 		})
+		behind := view(s, func(tx berth.Tx) ([]berth.UsageDayKey, error) {
+			return tx.Usage().ChangedDays(s.Context(), first[1], 10)
+		})
+		s.same("behind one", behind, first[2:])
 		rated(first[0], first[2])
 		s.insertUsage(of(5, "dep_a", epoch)) // while it was being rated
 		rated(first[1])
@@ -76,6 +82,25 @@ var usageSums = []promise{
 		rated(first...) // by somebody who is late
 		s.insertUsage(of(5, "dep_a", epoch), of(1, "dep_b", epoch))
 		s.same("a repeat changes nothing", len(changed()), 0)
+	}},
+	{"an account has usage that is not rated while it is so", func(s suite) {
+		space, other := s.space(0, "UTC"), s.space(1, "UTC")
+		account := view(s, func(tx berth.Tx) (berth.Workspace, error) { return tx.Accounts().Workspace(s.Context(), space) }).AccountID
+		unrated := func(before string) bool {
+			return view(s, func(tx berth.Tx) (bool, error) { return tx.Usage().Unrated(s.Context(), account, before) })
+		}
+		mine, others := record(1, epoch), record(2, epoch.AddDate(0, -1, 0))
+		mine.WorkspaceID, mine.DeploymentID = space, "dep_mine"
+		others.WorkspaceID, others.DeploymentID = other, "dep_others"
+		s.insertUsage(others)
+		s.same("of others", unrated("2026-04"), false)
+		s.insertUsage(mine)
+		s.same("before", unrated("2026-03"), false)
+		s.same("its own", unrated("2026-04"), true)
+		s.write(func(tx berth.Tx) error {
+			return tx.Usage().Rated(s.Context(), []berth.UsageDayKey{{DeploymentID: "dep_mine", Day: "2026-03-01", Version: 1}})
+		})
+		s.same("when it was rated", unrated("2026-04"), false)
 	}},
 }
 
@@ -155,10 +180,12 @@ func (s suite) sameSums(all []berth.UsageRecord, splits []time.Time, lengths []i
 			engines[e] = sum
 		}
 	}
-	changed := view(s, func(tx berth.Tx) ([]berth.UsageDayKey, error) { return tx.Usage().ChangedDays(s.Context(), 1_000_000) })
+	changed := view(s, func(tx berth.Tx) ([]berth.UsageDayKey, error) {
+		return tx.Usage().ChangedDays(s.Context(), berth.UsageDayKey{}, 1_000_000)
+	})
 	for _, key := range changed {
 		for _, got := range view(s, func(tx berth.Tx) ([]berth.UsageDay, error) {
-			return tx.Usage().Days(s.Context(), key.DeploymentID, key.Day)
+			return tx.Usage().Days(s.Context(), []string{key.DeploymentID}, []string{key.Day})
 		}) {
 			sum := got.UsageSum
 			got.UsageSum = berth.UsageSum{}

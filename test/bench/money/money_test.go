@@ -154,7 +154,7 @@ func measure(t *testing.T, open func(testing.TB) *store.Store, z sizes) (rows []
 		}
 	}
 	took = h.post(z.postings)
-	row(fmt.Sprintf("postings made, %d", z.postings), "", "%.0f postings/s", float64(z.postings)/took.Seconds())
+	row(fmt.Sprintf("postings made, %d, each %d at once", z.postings, atOnce), "", "%.0f postings/s", float64(z.postings)/took.Seconds())
 	took = median(50*z.times, h.balance)
 	row(fmt.Sprintf("balance in a ledger of %d postings", z.postings), "5 ms", "%s", took.Round(time.Microsecond))
 	return rows
@@ -168,6 +168,12 @@ func (h *house) settle() {
 		for w := range workspaces {
 			id := fmt.Sprintf("llm-%08d", w)
 			must(h, tx.Accounts().InsertWorkspace(ctx, berth.Workspace{ID: id, Name: id, AccountID: payer}))
+			for d := w * deployments; d < (w+1)*deployments; d++ {
+				must(h, tx.Deployments().Insert(ctx, berth.Deployment{
+					ID: fmt.Sprintf("dep_019aa3f0-2222-7abc-8def-%012x", d), WorkspaceID: id, DeployedModel: fmt.Sprintf("qwen3-8b-%08x", d),
+					ModelName: "qwen3-8b", BaseModel: "qwen3-8b", Plan: berth.PlanLoRA, Status: berth.StatusRunning, CreatedAt: month,
+				}))
+			}
 		}
 		for i, d := range []berth.Dimension{berth.DimensionInput, berth.DimensionOutput} {
 			for tier := range int64(2) {
@@ -256,7 +262,7 @@ func (h *house) size() string {
 	days := 0
 	h.tx(func(tx berth.Tx) error {
 		for d := range workspaces * deployments {
-			list, err := tx.Usage().Days(h.Context(), fmt.Sprintf("dep_019aa3f0-2222-7abc-8def-%012x", d), month.Format(time.DateOnly))
+			list, err := tx.Usage().Days(h.Context(), []string{fmt.Sprintf("dep_019aa3f0-2222-7abc-8def-%012x", d)}, []string{month.Format(time.DateOnly)})
 			if err != nil {
 				return err
 			}
@@ -303,25 +309,27 @@ func (h *house) usage(workspace string, by []berth.UsageGroup) (rows int) {
 	return rows
 }
 
+// atOnce is how many postings a desk makes at once.
+const atOnce = 512
+
 // post fills the ledger.
 func (h *house) post(n int) time.Duration {
 	return once(func() {
 		for done := 0; done < n; {
+			list := make([]berth.Posting, 0, atOnce)
+			for range min(atOnce, n-done) {
+				done++
+				h.ids++
+				id := fmt.Sprintf("post_%09d", h.ids)
+				list = append(list, berth.Posting{
+					ID: id, At: month.Add(time.Duration(done) * time.Second), AccountID: payer, WorkspaceID: "llm-00000000", DeploymentID: fmt.Sprintf("dep_019aa3f0-2222-7abc-8def-%012x", done%200),
+					Cause: berth.CauseCharge, Reference: berth.ReferenceOf("bench", id), Currency: "CNY",
+					Entries: []berth.Entry{{Side: berth.CustomerSide(payer), Nano: -7}, {Side: berth.RevenueSide(fmt.Sprintf("llm-%08d", done%workspaces)), Nano: 7}},
+				})
+			}
 			h.tx(func(tx berth.Tx) error {
-				for range min(1000, n-done) {
-					done++
-					h.ids++
-					id := fmt.Sprintf("post_%09d", h.ids)
-					p := berth.Posting{
-						ID: id, At: month.Add(time.Duration(done) * time.Second), AccountID: payer, WorkspaceID: "llm-00000000", DeploymentID: fmt.Sprintf("dep_019aa3f0-2222-7abc-8def-%012x", done%200),
-						Cause: berth.CauseCharge, Reference: berth.ReferenceOf("bench", id), Currency: "CNY",
-						Entries: []berth.Entry{{Side: berth.CustomerSide(payer), Nano: -7}, {Side: berth.RevenueSide(fmt.Sprintf("llm-%08d", done%workspaces)), Nano: 7}},
-					}
-					if _, err := tx.Ledger().Post(h.Context(), p); err != nil {
-						return err
-					}
-				}
-				return nil
+				_, err := tx.Ledger().PostAll(h.Context(), list)
+				return err
 			})
 		}
 	})
