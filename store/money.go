@@ -476,7 +476,8 @@ func (s ledger) enter(ctx context.Context, list []berth.Posting) error {
 			}
 			var err error
 			if sums[k], err = sum.Plus(e.Nano); err != nil {
-				return fmt.Errorf("add up what goes to %s: %v", e.Side, err) // not [berth.CodeInvalid]: something was written
+				// Not [berth.CodeInvalid]: something was written.
+				return berth.Errorf(berth.CodeInternal, "What goes to %s at once is too much: %s", e.Side, err)
 			}
 		}
 	}
