@@ -127,8 +127,8 @@ func samePayment(before, asked *Posting) error {
 	if before.Same(asked) {
 		return nil
 	}
-	return Errorf(CodeConflict, "The payment %s of account %s was booked already, over %d billionths of %s; use another reference for another payment.",
-		PaymentReference(before), before.AccountID, before.Entries[1].Nano, before.Currency)
+	return Errorf(CodeConflict, "The payment %s of account %s was booked already, as %s; use another reference for another payment.",
+		PaymentReference(before), before.AccountID, money(before.Entries[1].Nano, before.Currency))
 }
 
 // PaymentReference returns the payer's part of the reference of a payment.

@@ -62,7 +62,7 @@ func TestPaymentsThatCannotBe(t *testing.T) {
 		code    berth.Code
 		want    string
 	}{
-		"another amount":      {berth.RoleOwner, payer, berth.Payment{Nano: 6, Reference: "seven"}, berth.CodeConflict, "The payment seven of account " + payer + " was booked already, over 5 billionths of CNY"},
+		"another amount":      {berth.RoleOwner, payer, berth.Payment{Nano: 6, Reference: "seven"}, berth.CodeConflict, "The payment seven of account " + payer + " was booked already, as 0.000000005 CNY"},
 		"nothing":             {berth.RoleOwner, payer, berth.Payment{Reference: "x"}, berth.CodeInvalid, "amount_nano"},
 		"more than there is":  {berth.RoleOwner, payer, berth.Payment{Nano: math.MaxInt64, Reference: "x"}, berth.CodeInvalid, "too large"},
 		"less than there is":  {berth.RoleOwner, payer, berth.Payment{Nano: math.MinInt64, Reference: "x"}, berth.CodeInvalid, "too large"},

@@ -117,10 +117,18 @@ func (p *program) quoteTable(q api.Quote) table {
 		"Deployed model", q.DeployedModel,
 		"Plan", q.Plan,
 		"Spec", q.Spec,
-		"Capacity", capacity(api.Deployment{Plan: q.Plan, Capacity: q.Capacity, ModelUnitSpec: q.Spec, PTU: q.PTU}),
+		"Capacity", quoted(q),
 		"Engines to start", engines,
 		"Ready in", ready,
 	}, costFacts(q.Cost)...)...)
+}
+
+// quoted is what is to be bought.
+func quoted(q api.Quote) string {
+	if q.Plan == api.PlanMU {
+		return amount(q.Capacity, "unit") + " of " + q.Spec
+	}
+	return capacity(api.Deployment{Plan: q.Plan, PTU: q.PTU})
 }
 
 // costFacts are the facts of what a purchase costs, and how each line comes about.

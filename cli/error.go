@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -86,15 +87,39 @@ func Execute(ctx context.Context, root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
 	if ctx.Err() != nil {
 		err = errInterrupted
 	}
+	err = plainly(cmd, err)
 	tell(root.ErrOrStderr(), err)
 	return exitCode(err)
+}
+
+var (
+	missingFlags  = regexp.MustCompile(`^required flag\(s\) "(.+)" not set$`)
+	opposingFlags = regexp.MustCompile(`^if any flags in the group \[(.+)\] are set none of the others can be; \[.+\] were all set$`)
+)
+
+// plainly says what the library says of flags as a sentence, as a mistake of the command
+// line.
+func plainly(cmd *cobra.Command, err error) error {
+	flags := func(found []string, split, join string) string {
+		return "--" + strings.Join(strings.Split(found[1], split), join)
+	}
+	says := ""
+	if found := missingFlags.FindStringSubmatch(err.Error()); found != nil {
+		says = flags(found, `", "`, " and --") + " must be given"
+	} else if found := opposingFlags.FindStringSubmatch(err.Error()); found != nil {
+		says = flags(found, " ", " and --") + " do not go together"
+	}
+	if says == "" {
+		return err
+	}
+	return usageError{cmd, says}
 }
 
 // tell writes an error for people.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -61,7 +62,11 @@ func (p *program) parseExpiry(s string) (time.Time, error) {
 	if d, err := parseDuration(s); err == nil {
 		return p.Now().Add(d), nil
 	}
-	return p.parseTime(s)
+	t, err := p.parseTime(s)
+	if err != nil {
+		err = fmt.Errorf("%q is neither a day (2027-01-01) nor a time (2027-01-01T08:00:00Z) nor how long from now (12h, 30d)", s)
+	}
+	return t, err
 }
 
 func (p *program) listKeys() *cobra.Command {

@@ -368,6 +368,8 @@ hours; it comes back after a payment.`,
 	flags.StringVar(&currency, "currency", "", "what it is charged in from then on, a `code` of ISO 4217")
 	flags.StringVar(&from, "from", "", "`time` from which the currency holds; without it the next full minute")
 	cmd.MarkFlagsMutuallyExclusive("prepaid", "post-paid")
+	cmd.MarkFlagsMutuallyExclusive("prepaid", "credit-limit")
+	cmd.MarkFlagsMutuallyExclusive("prepaid", "unlimited")
 	cmd.MarkFlagsMutuallyExclusive("credit-limit", "unlimited")
 	return cmd
 }
