@@ -327,6 +327,21 @@ func (a *App) zone() *time.Location {
 	return zone
 }
 
+// sayZones warns of a time zone that is configured and that no account has: days that were
+// summed and months that were closed stay what they were, so that no instant is in two of
+// them or in none.
+func (a *App) sayZones(ctx context.Context) error {
+	return a.store.View(ctx, func(tx berth.Tx) error {
+		accounts, err := tx.Accounts().Accounts(ctx)
+		zone := a.opt.Config.Billing.TimeZone
+		if err == nil && len(accounts) > 0 && !slices.ContainsFunc(accounts, func(o berth.Account) bool { return o.TimeZone == zone }) {
+			a.opt.Logger.WarnContext(ctx, "billing.time_zone is only for the first account of a new installation; the days and months of accounts that are there stay in their own time zone",
+				"configured", zone, "account_id", accounts[0].ID, "time_zone", accounts[0].TimeZone)
+		}
+		return err
+	})
+}
+
 // prepare brings the store up to the configuration: first account and key, this node,
 // the configured models.
 func (a *App) prepare(ctx context.Context) error {
@@ -340,6 +355,9 @@ func (a *App) prepare(ctx context.Context) error {
 		a.ownerKey = key
 		return a.dir.keepOwnerKey(key)
 	})
+	if err == nil {
+		err = a.sayZones(ctx)
+	}
 	if err != nil {
 		return err
 	}
