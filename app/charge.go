@@ -12,21 +12,14 @@ import (
 // the end of the runs that it ends.
 const beatPause = 5 * time.Second
 
-// beat writes a sign of life, at once and again and again until ctx ends.
+// beat writes signs of life until ctx ends.
 func (a *App) beat(ctx context.Context) {
-	tick := time.NewTicker(beatPause)
-	defer tick.Stop()
-	for {
+	every(ctx, beatPause, func() {
 		err := a.store.Tx(ctx, func(tx berth.Tx) error { return tx.Runs().Beat(ctx, localNode, a.opt.Now()) })
 		if err != nil && ctx.Err() == nil {
 			a.opt.Logger.Warn("no sign of life was written; after a crash charges would end at the last one", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	})
 }
 
 // endCrashedRuns ends the runs that a crash left, at the last sign of life: their engines

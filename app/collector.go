@@ -36,18 +36,11 @@ func tuneCollector(ctx context.Context) {
 	now := garbagePercent(0)
 	before := debug.SetGCPercent(now)
 	defer func() { debug.SetGCPercent(before) }()
-	tick := time.NewTicker(collectorPause)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, collectorPause, func() {
 		metrics.Read(live)
 		if wanted := garbagePercent(live[0].Value.Uint64()); wanted > now+collectorQuarrel || wanted < now-collectorQuarrel {
 			now = wanted
 			debug.SetGCPercent(now)
 		}
-	}
+	})
 }

@@ -157,18 +157,11 @@ const (
 // audit holds what was reconciled against the stored records, and finds what is
 // unexplained, until ctx ends.
 func (a *App) audit(ctx context.Context) {
-	tick := time.NewTicker(auditPause)
-	defer tick.Stop()
-	for {
+	every(ctx, auditPause, func() {
 		if err := a.auditOnce(ctx); err != nil && ctx.Err() == nil {
 			a.opt.Logger.Warn("the reconciliation was not looked at; the next try is in 15 s", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	})
 }
 
 func (a *App) auditOnce(ctx context.Context) error {

@@ -20,9 +20,7 @@ func (a *App) retain(ctx context.Context) {
 	policy := berth.Retention{
 		Store: a.store, Now: a.opt.Now, Keep: berth.Keep{Records: k.Records, Audit: k.Audit, Tombstones: k.Tombstones}, Rest: rest,
 	}
-	tick := time.NewTicker(retainPause)
-	defer tick.Stop()
-	for {
+	every(ctx, retainPause, func() {
 		deleted, err := policy.Sweep(ctx)
 		if deleted != (berth.Deleted{}) {
 			a.opt.Logger.Info("deleted what is kept no longer", "records", deleted.Records, "audits", deleted.Audits, "deployments", deleted.Deployments)
@@ -30,12 +28,7 @@ func (a *App) retain(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			a.opt.Logger.Warn("what is kept no longer was not all deleted; the next try is in an hour", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	})
 }
 
 func rest(ctx context.Context) error {

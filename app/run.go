@@ -120,16 +120,23 @@ const sweepPause = time.Minute
 
 // sweepTokens forgets temporary tokens that have ended, until ctx does.
 func (a *App) sweepTokens(ctx context.Context) {
-	tick := time.NewTicker(sweepPause)
+	every(ctx, sweepPause, func() {
+		if err := a.services.keys.Sweep(ctx); err != nil && ctx.Err() == nil {
+			a.opt.Logger.Warn("temporary tokens were not swept; the next try is in a minute", "error", err)
+		}
+	})
+}
+
+// every does something at once, and again after each pause until ctx ends.
+func every(ctx context.Context, pause time.Duration, do func()) {
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {
+		do()
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := a.services.keys.Sweep(ctx); err != nil && ctx.Err() == nil {
-				a.opt.Logger.Warn("temporary tokens were not swept; the next try is in a minute", "error", err)
-			}
 		}
 	}
 }

@@ -47,18 +47,11 @@ const uploadSweepPause = 10 * time.Minute
 
 // sweepUploads removes abandoned uploads until ctx ends.
 func (a *App) sweepUploads(ctx context.Context) {
-	tick := time.NewTicker(uploadSweepPause)
-	defer tick.Stop()
-	for {
+	every(ctx, uploadSweepPause, func() {
 		if removed, err := a.services.uploads.Sweep(ctx); err != nil && ctx.Err() == nil {
 			a.opt.Logger.Error("abandoned uploads not removed; trying again later", "error", err)
 		} else if removed > 0 {
 			a.opt.Logger.Info("abandoned uploads removed", "uploads", removed)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	})
 }

@@ -115,22 +115,13 @@ func (s *Server) addPayment(ctx context.Context, r *http.Request) (any, error) {
 
 // listPayments is GET /berth/v1/accounts/{id}/payments.
 func (s *Server) listPayments(ctx context.Context, r *http.Request) (any, error) {
-	size, err := number(r, "limit", ownPage, 1, ownPage)
+	list, next, err := readPage(ctx, r, func(ctx context.Context, cursor string, size int64) ([]berth.Posting, error) {
+		return s.Books.Payments(ctx, r.PathValue("id"), cursor, size)
+	}, func(p berth.Posting) string { return p.ID })
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.Books.Payments(ctx, r.PathValue("id"), r.URL.Query().Get("cursor"), size)
-	if err != nil {
-		return nil, err
-	}
-	out := api.PaymentList{Payments: make([]api.Payment, 0, len(list))}
-	for _, p := range list {
-		out.Payments = append(out.Payments, payment(p))
-	}
-	if int64(len(list)) == size {
-		out.Next = list[size-1].ID
-	}
-	return out, nil
+	return api.PaymentList{Payments: each(list, payment), Next: next}, nil
 }
 
 func payment(p berth.Posting) api.Payment {

@@ -1,11 +1,35 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
 	berth "github.com/berthhq/berth"
 )
+
+// readPage reads the page of a list that a request asks for by limit and cursor. next is the
+// cursor of the one behind it: the id of its last; "" when there is none.
+func readPage[T any](ctx context.Context, r *http.Request, read func(ctx context.Context, cursor string, size int64) ([]T, error), id func(T) string) (page []T, next string, err error) {
+	size, err := number(r, "limit", ownPage, 1, ownPage)
+	if err != nil {
+		return nil, "", err
+	}
+	page, err = read(ctx, r.URL.Query().Get("cursor"), size)
+	if err == nil && int64(len(page)) == size {
+		next = id(page[size-1])
+	}
+	return page, next, err
+}
+
+// each shows all of a list, which may be empty.
+func each[D, W any](list []D, show func(D) W) []W {
+	out := make([]W, len(list))
+	for i, v := range list {
+		out[i] = show(v)
+	}
+	return out
+}
 
 // listPage returns the page of a list in order of its keys that a request asks for by limit
 // and cursor, and the cursor of the next one, which is the last key.

@@ -37,22 +37,11 @@ func (s *Server) updateAccount(ctx context.Context, r *http.Request) (any, error
 }
 
 func (s *Server) listAccounts(ctx context.Context, r *http.Request) (any, error) {
-	size, err := number(r, "limit", ownPage, 1, ownPage)
+	list, next, err := readPage(ctx, r, s.Workspaces.Accounts, func(a berth.Account) string { return a.ID })
 	if err != nil {
 		return nil, err
 	}
-	accounts, err := s.Workspaces.Accounts(ctx, r.URL.Query().Get("cursor"), size)
-	if err != nil {
-		return nil, err
-	}
-	out := api.AccountList{Accounts: make([]api.Account, 0, len(accounts))}
-	for _, a := range accounts {
-		out.Accounts = append(out.Accounts, account(a))
-	}
-	if int64(len(accounts)) == size {
-		out.Next = accounts[size-1].ID
-	}
-	return out, nil
+	return api.AccountList{Accounts: each(list, account), Next: next}, nil
 }
 
 func (s *Server) createWorkspace(ctx context.Context, r *http.Request) (any, error) {
@@ -68,22 +57,11 @@ func (s *Server) createWorkspace(ctx context.Context, r *http.Request) (any, err
 }
 
 func (s *Server) listWorkspaces(ctx context.Context, r *http.Request) (any, error) {
-	size, err := number(r, "limit", ownPage, 1, ownPage)
+	list, next, err := readPage(ctx, r, s.Workspaces.List, func(w berth.Workspace) string { return w.ID })
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.Workspaces.List(ctx, r.URL.Query().Get("cursor"), size)
-	if err != nil {
-		return nil, err
-	}
-	out := api.WorkspaceList{Workspaces: make([]api.Workspace, 0, len(list))}
-	for _, w := range list {
-		out.Workspaces = append(out.Workspaces, workspace(w))
-	}
-	if int64(len(list)) == size {
-		out.Next = list[size-1].ID
-	}
-	return out, nil
+	return api.WorkspaceList{Workspaces: each(list, workspace), Next: next}, nil
 }
 
 func (s *Server) getWorkspace(ctx context.Context, r *http.Request) (any, error) {

@@ -271,7 +271,7 @@ func Inspect(ctx context.Context, path string) (c Contents, err error) {
 	if c.Models, err = storedModels(ctx, db); err != nil {
 		return c, fmt.Errorf("inspect %s: %w", path, err)
 	}
-	names, err := texts(ctx, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")
+	names, err := textColumn(ctx, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")
 	if err != nil {
 		return c, fmt.Errorf("inspect %s: %w", path, err)
 	}
@@ -315,23 +315,6 @@ func storedModels(ctx context.Context, db *sql.DB) (list []StoredModel, err erro
 		if m.File.Path != "" {
 			list = append(list, m)
 		}
-	}
-	return list, rows.Err()
-}
-
-// texts returns the one column of a query.
-func texts(ctx context.Context, db *sql.DB, query string) (list []string, err error) {
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		list = append(list, text)
 	}
 	return list, rows.Err()
 }
