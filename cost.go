@@ -23,7 +23,9 @@ type Cost struct {
 // CostPart is what one dimension costs. Its amount is that of its whole quantity, rounded
 // once.
 type CostPart struct {
-	Dimension  Dimension
+	Dimension Dimension
+	// Class is [ClassOverflow] of tokens beyond what is reserved, "" of all else.
+	Class      Class
 	FromTokens int64 // of the prompt: the tier of the price
 	// Quantity is that of an hour, or of a whole term that is paid in advance, in the
 	// dimension's [Dimension.Unit]; 0 of tokens, of which nobody knows how many come.
@@ -34,13 +36,14 @@ type CostPart struct {
 	Amount   Nano
 }
 
-// Unpriced reports whether something has no price and is free.
+// Unpriced reports whether something that is sold has no price and is free. What goes beyond
+// a reservation is not: it is served as far as there is room.
 func (c *Cost) Unpriced() bool { return len(c.missing()) > 0 }
 
 // missing are the dimensions that have no price.
 func (c *Cost) missing() (missing []Dimension) {
 	for _, p := range c.Parts {
-		if p.Unpriced {
+		if p.Unpriced && p.Class == "" {
 			missing = append(missing, p.Dimension)
 		}
 	}

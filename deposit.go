@@ -138,6 +138,13 @@ func (b *sale) priceOf(book *Book, asked Asked, more RunStep) error {
 	if b.d.Plan == PlanLoRA {
 		_, err = b.cost.add(book.TokenCost(asked))
 	}
+	if b.d.Plan == PlanPTU && b.d.Overflow == OverflowEnable {
+		over := book.TokenCost(asked)
+		for i := range over {
+			over[i].Class = ClassOverflow
+		}
+		_, err = b.cost.add(over)
+	}
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 func parts(c *berth.Cost) string {
 	words := make([]string, len(c.Parts))
 	for i, p := range c.Parts {
-		words[i] = fmt.Sprintf("%s/%d %d at %d/%d: %d", p.Dimension, p.FromTokens, p.Quantity, p.Price/(unit/100), p.Per, p.Amount/(unit/100))
+		words[i] = strings.TrimSpace(string(p.Class)+" "+string(p.Dimension)) + fmt.Sprintf("/%d %d at %d/%d: %d", p.FromTokens, p.Quantity, p.Price/(unit/100), p.Per, p.Amount/(unit/100))
 		if p.Unpriced {
 			words[i] += " unpriced"
 		}
@@ -43,8 +43,8 @@ func TestQuotesSayWhatAPurchaseCosts(t *testing.T) {
 		refusal  string // the refusal
 	}{
 		"units":             {three, -1, false, "16200 16200 any", "unit_minute/0 180 at 5400/60: 16200", ""},
-		"reserved tokens":   {ptu, 2, false, "144 144 200", "10k_input_tpm_minute/0 1200000 at 36/600000: 72, 1k_output_tpm_minute/0 120000 at 36/60000: 72", ""},
-		"a term in advance": {term, 200, false, "0 17280 20000", "10k_input_tpm_minute/0 144000000 at 36/600000: 8640, 1k_output_tpm_minute/0 14400000 at 36/60000: 8640", ""},
+		"reserved tokens":   {ptu, 2, false, "144 144 200", "10k_input_tpm_minute/0 1200000 at 36/600000: 72, 1k_output_tpm_minute/0 120000 at 36/60000: 72, overflow input/0 0 at 0/1: 0 unpriced, overflow output/0 0 at 0/1: 0 unpriced", ""},
+		"a term in advance": {term, 200, false, "0 17280 20000", "10k_input_tpm_minute/0 144000000 at 36/600000: 8640, 1k_output_tpm_minute/0 14400000 at 36/60000: 8640, overflow input/0 0 at 0/1: 0 unpriced, overflow output/0 0 at 0/1: 0 unpriced", ""},
 		"an adapter":        {lora, 1, false, "0 0 100", "input/0 0 at 50/1000000: 0, input/128000 0 at 150/1000000: 0, cached/0 0 at 5/1000000: 0, output/0 0 at 480/1000000: 0", ""},
 		"what has no price": {three, 0, true, "0 0 0", "unit_minute/0 180 at 0/1: 0 unpriced", ""},
 		"no price of tokens": {
@@ -105,6 +105,37 @@ func TestQuotesOfWhatIsNotSoldUnpriced(t *testing.T) {
 	h.deployments.RefuseUnpriced = true
 	_, err := h.deployments.Quote(h.admin(), onMU1("abacus", ""))
 	refused(t, err, berth.CodeInvalid, "No price in CNY is set for unit_minute of abacus on MU1")
+}
+
+// A quote of reserved throughput says what goes beyond it, while that is served at all: at the
+// price of tokens, or free where there is none, also where nothing else is sold without one.
+func TestQuotesSayWhatOverflowCosts(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 16)
+	h.sells()
+	h.deployments.RefuseUnpriced = true
+	buy := berth.Purchase{ModelName: "abacus", Plan: "ptu", PTU: tpm(20_000, 2_000)}
+	over := func() (text string) {
+		t.Helper()
+		q, err := h.deployments.Quote(h.admin(), buy)
+		must(t, err)
+		if q.Cost.Hour != 144*unit/100 || q.Cost.Deposit != q.Cost.Hour || q.Cost.Unpriced() {
+			t.Errorf("it costs %+v", q.Cost)
+		}
+		_, text, _ = strings.Cut(parts(q.Cost), ": 72, overflow ")
+		return text
+	}
+	if got, want := over(), "input/0 0 at 0/1: 0 unpriced, overflow output/0 0 at 0/1: 0 unpriced"; got != want {
+		t.Errorf("without a price %q, want %q", got, want)
+	}
+	h.tx(func(ctx context.Context, tx berth.Tx) error {
+		return tx.Prices().Insert(ctx, berth.Price{
+			ID: "price_o", Plan: berth.PlanPTU, Model: "abacus", Dimension: berth.DimensionInput, Nano: unit / 2, Per: 1_000_000, Currency: "CNY", From: h.now(),
+		})
+	})
+	if got, want := over(), "input/0 0 at 50/1000000: 0, overflow output/0 0 at 0/1: 0 unpriced"; !strings.HasSuffix(got, want) {
+		t.Errorf("with one %q, want %q", got, want)
+	}
 }
 
 // sellsTokens sets prices of the base for lora, and one that begins later.

@@ -214,7 +214,9 @@ type Cost struct {
 
 // CostLine is what one dimension costs.
 type CostLine struct {
-	Dimension  string `json:"dimension"`
+	Dimension string `json:"dimension"`
+	// Class is "overflow" of tokens beyond what is reserved.
+	Class      string `json:"class,omitempty"`
 	FromTokens int64  `json:"from_tokens"` // the shortest prompt that the price is for
 	// Quantity is that of an hour, or of a whole term that is paid in advance; 0 of tokens.
 	Quantity   int64  `json:"quantity"`

@@ -164,11 +164,16 @@ func byToken(c *api.Cost) bool {
 
 func costLine(c *api.Cost, l api.CostLine) []string {
 	name := l.Dimension
+	if l.Class != "" {
+		name = l.Class + " " + name
+	}
 	if l.FromTokens > 0 {
 		name += " " + count(l.FromTokens) + "+"
 	}
 	each := fmt.Sprintf("%s %s for %s", api.FormatAmount(l.PriceNano, c.Currency), c.Currency, count(l.Per))
 	switch {
+	case l.Unpriced && l.Class != "":
+		return []string{name, "free: it has no price"}
 	case l.Unpriced:
 		return []string{name, "unpriced"}
 	case l.Quantity == 0:

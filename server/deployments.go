@@ -98,7 +98,7 @@ func cost(c *berth.Cost) *api.Cost {
 	for i, p := range c.Parts {
 		unit, _ := p.Dimension.Unit()
 		out.Lines[i] = api.CostLine{
-			Dimension: string(p.Dimension), FromTokens: p.FromTokens, Quantity: p.Quantity, Unit: unit,
+			Dimension: string(p.Dimension), Class: string(p.Class), FromTokens: p.FromTokens, Quantity: p.Quantity, Unit: unit,
 			PriceNano: int64(p.Price), Per: p.Per, AmountNano: int64(p.Amount), Unpriced: p.Unpriced,
 		}
 	}
