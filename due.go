@@ -200,6 +200,11 @@ func (r *reservation) due(i *CapacityInstance) error {
 		r.op = r.ownOperation(OperationRenew, i)
 		r.op.Terms = i.Terms
 		r.op.Terms.Duration = i.Terms.RenewalDays
+		// Where the term ended on an earlier day nobody was there to renew it, nor to serve:
+		// the next begins today.
+		if today := midnight(now, 0, zone); i.ExpiresAt.Before(today) {
+			i.ExpiresAt = today
+		}
 		if err := r.payNow(i); CodeOf(err) == CodeArrearage {
 			return r.cannotRenew(i, err)
 		} else if err != nil {

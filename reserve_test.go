@@ -470,6 +470,19 @@ func TestATermRenewsItselfAlsoAfterALongSleep(t *testing.T) {
 	if !i.ExpiresAt.After(h.now()) || i.ExpiresAt.Sub(h.now()) > 3*24*time.Hour || h.get(name).Status != berth.StatusRunning {
 		t.Errorf("now %s: %+v", h.now(), i)
 	}
+	// The days on which nobody looked were not served, and nobody pays for them.
+	var paid int64
+	h.tx(func(ctx context.Context, tx berth.Tx) error {
+		paid = 0
+		orders, err := tx.Orders().Of(ctx, []string{i.DeploymentID}, h.now(), h.now().Add(1))
+		for _, o := range orders {
+			paid += o.Minutes
+		}
+		return err
+	})
+	if paid != 2*berth.PrepaidMinutesPerDay {
+		t.Errorf("%d minutes of a term of %d were paid for", paid, 2*berth.PrepaidMinutesPerDay)
+	}
 	before := h.books()
 	h.due()
 	if after := h.books(); len(after.Audits) != len(before.Audits) || after.Version != before.Version {
