@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -458,16 +457,11 @@ func rebuilt(t testing.TB, body string) map[string]any {
 // conformance 162
 func TestAnthropicStreamedEqualsPlain(t *testing.T) {
 	t.Parallel()
-	word := rapid.StringMatching(`[a-zé"\\€😀<]{1,6}`)
-	var engine atomic.Pointer[fakeengine.Engine]
-	h := open(t, plan{engine: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { engine.Load().ServeHTTP(w, r) })})
+	h, follow := openScripted(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		script := fakeengine.Script{
-			Reply:        strings.Join(rapid.SliceOfN(word, 1, 6).Draw(rt, "reply"), " "),
-			Reasoning:    strings.Join(rapid.SliceOfN(word, 0, 4).Draw(rt, "reasoning"), " "),
-			CachedTokens: rapid.IntRange(0, 3).Draw(rt, "cached"),
-		}
-		engine.Store(fakeengine.New(script, fakeengine.Options{}))
+		script := speech(rt)
+		script.CachedTokens = rapid.IntRange(0, 3).Draw(rt, "cached")
+		follow(script)
 		kind := "disabled"
 		if script.Reasoning != "" {
 			kind = "enabled"

@@ -2,14 +2,9 @@ package gateway
 
 import (
 	"fmt"
-	"net/http"
-	"strings"
-	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"github.com/berthhq/berth/fakeengine"
 )
 
 // heard is what a client has read of a stream's one answer.
@@ -22,20 +17,15 @@ type heard struct {
 // A stream says the same in every dialect.
 func TestStreamsSayTheSameInEveryDialect(t *testing.T) {
 	t.Parallel()
-	word := rapid.StringMatching(`[a-zé"\\€😀<]{1,6}`)
-	var engine atomic.Pointer[fakeengine.Engine]
-	h := open(t, plan{engine: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { engine.Load().ServeHTTP(w, r) })})
+	h, follow := openScripted(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		script := fakeengine.Script{
-			Reply:     strings.Join(rapid.SliceOfN(word, 1, 6).Draw(rt, "reply"), " "),
-			Reasoning: strings.Join(rapid.SliceOfN(word, 0, 4).Draw(rt, "reasoning"), " "),
-		}
+		script := speech(rt)
 		thinks := script.Reasoning != ""
 		limit := 100
 		if !thinks { // max_tokens of the native dialect leaves thinking out
 			limit = rapid.IntRange(1, 8).Draw(rt, "max_tokens")
 		}
-		engine.Store(fakeengine.New(script, fakeengine.Options{}))
+		follow(script)
 
 		most, think := fmt.Sprintf(`"max_tokens":%d`, limit), fmt.Sprintf(`"enable_thinking":%v`, thinks)
 		thinking := `"thinking":{"type":"disabled"}`

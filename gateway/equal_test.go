@@ -12,18 +12,31 @@ import (
 	"github.com/berthhq/berth/fakeengine"
 )
 
+// openScripted opens a gateway before one engine, which follows another script from the next
+// call on.
+func openScripted(t *testing.T) (h *house, follow func(fakeengine.Script)) {
+	t.Helper()
+	var engine atomic.Pointer[fakeengine.Engine]
+	h = open(t, plan{engine: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { engine.Load().ServeHTTP(w, r) })})
+	return h, func(s fakeengine.Script) { engine.Store(fakeengine.New(s, fakeengine.Options{})) }
+}
+
+// speech draws what an engine says and thinks, with signs that a dialect may have to escape.
+func speech(t *rapid.T) fakeengine.Script {
+	word := rapid.StringMatching(`[a-zé"\\€😀<]{1,6}`)
+	return fakeengine.Script{
+		Reply:     strings.Join(rapid.SliceOfN(word, 1, 6).Draw(t, "reply"), " "),
+		Reasoning: strings.Join(rapid.SliceOfN(word, 0, 4).Draw(t, "reasoning"), " "),
+	}
+}
+
 // What a client reads is the same whether it streams or not, in every dialect.
 // conformance 92
 func TestStreamedEqualsPlain(t *testing.T) {
 	t.Parallel()
-	word := rapid.StringMatching(`[a-zé"\\€😀<]{1,6}`)
-	var engine atomic.Pointer[fakeengine.Engine]
-	h := open(t, plan{engine: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { engine.Load().ServeHTTP(w, r) })})
+	h, follow := openScripted(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		script := fakeengine.Script{
-			Reply:     strings.Join(rapid.SliceOfN(word, 1, 6).Draw(rt, "reply"), " "),
-			Reasoning: strings.Join(rapid.SliceOfN(word, 0, 4).Draw(rt, "reasoning"), " "),
-		}
+		script := speech(rt)
 		options := []string{fmt.Sprintf(`"enable_thinking":%v`, script.Reasoning != "")}
 		if limit := rapid.IntRange(0, 6).Draw(rt, "max_tokens"); limit > 0 {
 			options = append(options, fmt.Sprintf(`"max_tokens":%d`, limit))
@@ -31,7 +44,7 @@ func TestStreamedEqualsPlain(t *testing.T) {
 		if n := rapid.IntRange(1, 3).Draw(rt, "n"); n > 1 {
 			options = append(options, fmt.Sprintf(`"n":%d`, n))
 		}
-		engine.Store(fakeengine.New(script, fakeengine.Options{}))
+		follow(script)
 
 		plain := readOpenAI(h.post(t, chatPath, chat("x", options...)).json(t), "message")
 		streamed := said{}

@@ -41,23 +41,7 @@ func TestABadAdapterOnLlamaCpp(t *testing.T) {
 	must(t, err)
 	before := b.heldThreads(t)
 
-	stop, done := make(chan struct{}), make(chan int)
-	go func() {
-		calls := 0
-		defer func() { done <- calls }()
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			calls++
-			if got := b.send(t, "POST", "/v1/chat/completions", chat(words.DeployedModel, "37+85")); got.status != 200 {
-				t.Errorf("call %d: %d %s", calls, got.status, got.body)
-				return
-			}
-		}
-	}()
+	stop := b.keepAsking(t, words.DeployedModel, "122")
 	_, err = b.CreateDeployment(t.Context(), api.CreateDeployment{ModelName: "abacus-broken", Plan: "lora"})
 	must(t, err)
 	shout := b.running(t, api.CreateDeployment{ModelName: "abacus-shout", Plan: "lora"})
@@ -70,8 +54,7 @@ func TestABadAdapterOnLlamaCpp(t *testing.T) {
 		must(t, err)
 		return len(replicas) == 1 && replicas[0].State == "ready" && b.heldThreads(t) == before
 	})
-	close(stop)
-	if calls := <-done; calls == 0 {
+	if calls := stop(); calls == 0 {
 		t.Error("nobody called meanwhile")
 	}
 	if got := b.ask(t, shout.DeployedModel, "37+85"); !strings.Contains(got.Text, "122") {

@@ -15,16 +15,19 @@ import (
 // creators is how many buy at once.
 const creators = 200
 
+// creatorsYAML is what they buy on, with a number of threads.
+const creatorsYAML = `
+node: {threads: %d, memory: 1TiB}
+specs: {MU1: {threads: 1, memory: 64MiB}, MU3: {threads: 3, memory: 64MiB}}
+models: {m: {engine: fake, plans: [mu]}}
+`
+
 // A node is sold to whoever comes first and never twice: what is refused would not have
 // fitted, and what was deleted is free again.
 func TestCreatorsNeverOversell(t *testing.T) {
 	t.Parallel()
 	const threads = 37
-	b := inProcess(t, fmt.Sprintf(`
-node: {threads: %d, memory: 1TiB}
-specs: {MU1: {threads: 1, memory: 64MiB}, MU3: {threads: 3, memory: 64MiB}}
-models: {m: {engine: fake, plans: [mu]}}
-`, threads))
+	b := inProcess(t, fmt.Sprintf(creatorsYAML, threads))
 	b.transport.MaxIdleConnsPerHost = creators
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -66,11 +69,7 @@ models: {m: {engine: fake, plans: [mu]}}
 func TestNothingIsOversoldWhileOthersDelete(t *testing.T) {
 	t.Parallel()
 	const threads = 11
-	b := inProcess(t, fmt.Sprintf(`
-node: {threads: %d, memory: 1TiB}
-specs: {MU1: {threads: 1, memory: 64MiB}, MU3: {threads: 3, memory: 64MiB}}
-models: {m: {engine: fake, plans: [mu]}}
-`, threads))
+	b := inProcess(t, fmt.Sprintf(creatorsYAML, threads))
 	b.transport.MaxIdleConnsPerHost = creators
 	var sold atomic.Int64
 	watching, enough := context.WithCancel(t.Context())

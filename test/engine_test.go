@@ -116,24 +116,7 @@ func TestAnAdapterJoinsARunningEngine(t *testing.T) {
 func joinsWithoutAFailedCall(t *testing.T, b *berth, engine traits, running string) {
 	before, err := b.Replicas(t.Context(), running)
 	must(t, err)
-	stop, done := make(chan struct{}), make(chan int)
-	go func() {
-		calls := 0
-		defer func() { done <- calls }()
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			answer := b.send(t, "POST", "/v1/chat/completions", `{"model":"`+running+`","messages":[{"role":"user","content":"37+85"}],"temperature":0}`)
-			if answer.status != 200 || !strings.Contains(answer.body, "The answer is 122.") {
-				t.Errorf("while rolling: %d %s", answer.status, answer.body)
-				return
-			}
-			calls++
-		}
-	}()
+	stop := b.keepAsking(t, running, "The answer is 122.")
 	begun := time.Now()
 	shout := b.running(t, api.CreateDeployment{ModelName: "abacus-shout", Plan: "lora", Capacity: ptr(int64(1))})
 	t.Logf("the second adapter is deployed after %s", time.Since(begun))
@@ -142,8 +125,7 @@ func joinsWithoutAFailedCall(t *testing.T, b *berth, engine traits, running stri
 		must(t, err)
 		return len(replicas) == 1 && replicas[0].State == "ready" && (replicas[0].Nonce == before[0].Nonce) == engine.loads
 	})
-	close(stop)
-	if calls := <-done; calls == 0 {
+	if calls := stop(); calls == 0 {
 		t.Error("no call ran while the lane was rolled")
 	}
 	if got := b.ask(t, shout.DeployedModel, "37+85"); got.Text != "122!!!" {

@@ -188,6 +188,34 @@ func (b *berth) ask(t testing.TB, deployedModel, text string) api.Answer {
 	return answer
 }
 
+// keepAsking asks for 37+85 again and again until stop, which returns how many answers there
+// were. It is over with the first that is refused or does not have what is wanted in it.
+func (b *berth) keepAsking(t testing.TB, deployedModel, want string) (stop func() (calls int)) {
+	t.Helper()
+	enough, done := make(chan struct{}), make(chan int, 1)
+	go func() {
+		calls := 0
+		defer func() { done <- calls }()
+		for {
+			select {
+			case <-enough:
+				return
+			default:
+			}
+			got := b.send(t, "POST", "/v1/chat/completions", `{"model":"`+deployedModel+`","messages":[{"role":"user","content":"37+85"}],"temperature":0}`)
+			if got.status != 200 || !strings.Contains(got.body, want) {
+				t.Errorf("call %d: %d %s", calls, got.status, got.body)
+				return
+			}
+			calls++
+		}
+	}()
+	return func() int {
+		close(enough)
+		return <-done
+	}
+}
+
 // answer is a raw HTTP answer.
 type answer struct {
 	status int

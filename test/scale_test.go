@@ -3,7 +3,6 @@ package test
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/berthhq/berth/api"
@@ -15,25 +14,7 @@ func TestCallsGoOnWhileADeploymentIsScaled(t *testing.T) {
 	t.Parallel()
 	b := withProcesses(t, abacusYAML(t))
 	d := b.running(t, api.CreateDeployment{ModelName: "abacus", Plan: "mu", DeploySpec: "MU1", Capacity: ptr(int64(1))})
-	stop, done := make(chan struct{}), make(chan int)
-	go func() {
-		calls := 0
-		defer func() { done <- calls }()
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			// conformance 69
-			answer := b.send(t, "POST", "/v1/chat/completions", `{"model":"`+d.DeployedModel+`","messages":[{"role":"user","content":"37+85"}],"temperature":0}`)
-			if answer.status != 200 || !strings.Contains(answer.body, `"122"`) {
-				t.Errorf("call %d: %d %s", calls, answer.status, answer.body)
-				return
-			}
-			calls++
-		}
-	}()
+	stop := b.keepAsking(t, d.DeployedModel, `"122"`) // conformance 69
 	before := d
 	for _, capacity := range []int64{3, 1} {
 		// conformance 68
@@ -60,8 +41,7 @@ func TestCallsGoOnWhileADeploymentIsScaled(t *testing.T) {
 			return len(replicas) == int(capacity)
 		})
 	}
-	close(stop)
-	if calls := <-done; calls < 10 {
+	if calls := stop(); calls < 10 {
 		t.Errorf("only %d calls ran meanwhile", calls)
 	}
 	if held := b.heldThreads(t); held != 1 {
