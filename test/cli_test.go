@@ -159,7 +159,7 @@ func TestTheCommandLineFromDeployToDelete(t *testing.T) {
 		if lines := strings.Split(strings.TrimSpace(c.done(t, "usage", "--records", "-o", "ndjson", "--workspace", "all")), "\n"); len(lines) != 6 {
 			t.Errorf("%d lines of records", len(lines))
 		}
-		c.fails(t, 2, "csv is for berth usage", "list", "-o", "csv")
+		c.fails(t, 2, "csv is for usage, audit", "list", "-o", "csv")
 		c.fails(t, 2, "--from", "usage", "--from", "yesterday-ish")
 		c.fails(t, 3, "group_by", "usage", "--by", "colour")
 	})
