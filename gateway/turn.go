@@ -20,6 +20,8 @@ type Scheduler interface {
 	Done(t *berth.Turn, used int64, now time.Time) []*berth.Turn
 	Cancel(t *berth.Turn, now time.Time) []*berth.Turn
 	Expire(now time.Time) []*berth.Turn
+	// Look is when to call Expire although nobody's patience ends; zero: at no time.
+	Look(now time.Time) time.Time
 	SetReplicas(list []berth.PoolReplica, now time.Time) []*berth.Turn
 	Demand(dst []berth.PoolDemand) []berth.PoolDemand
 	State(now time.Time) berth.PoolState
@@ -46,6 +48,7 @@ type pool struct {
 	waiting   map[*berth.Turn]*turnPlace
 	failing   map[string]*failing // replicas that fail
 	gone      bool                // dropped from the table; take another
+	look      *time.Timer         // at which the scheduler looks again; nil: it does not
 }
 
 // failing is a replica that gets no calls until a time, and then one as a trial.
@@ -176,6 +179,17 @@ func (p *pool) tell(changed []*berth.Turn) {
 			close(w.given)
 		}
 	}
+	if at := p.scheduler.Look(p.now()); !at.IsZero() && p.look == nil {
+		p.look = time.AfterFunc(at.Sub(p.now()), func() { p.lookAgain(at) })
+	}
+}
+
+// lookAgain has the scheduler look at what waits, at the time that it wanted.
+func (p *pool) lookAgain(at time.Time) {
+	p.mu.Lock()
+	p.look = nil
+	p.mu.Unlock()
+	p.expire(at)
 }
 
 // enqueue brings a call; false: the room has gone.

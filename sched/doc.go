@@ -10,5 +10,6 @@
 // Where an engine does not mix adapters, calls with one go to lanes of their own, which
 // take adapters in turns by closed groups: what waits of an adapter when its group begins
 // is in it, as far as its deployment's tokens of this turn go. What comes later joins it
-// while some of them are left and the turn is young, or nobody else waits.
+// while some of them are left and the turn is young, or nobody else waits. A lane that comes
+// to rest in such a turn is kept for a moment for callers who kept it busy and come back.
 package sched

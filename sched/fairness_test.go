@@ -21,6 +21,7 @@ type load struct {
 	slots     int64
 	declares  int64 // times what it uses; 0: as much
 	atOnce    int   // instead of random moments: so many at once, each followed by another
+	alike     bool  // every call uses just so many tokens
 }
 
 // result is what became of it.
@@ -62,6 +63,7 @@ func (e *events) Pop() any {
 func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[string]load, span time.Duration, watch bool) map[string]*result {
 	random := rand.New(rand.NewPCG(1, 2))
 	start := time.Unix(1_800_000_000, 0)
+	now := start
 	p := NewPool(Bounds{})
 	p.SetReplicas(view, start)
 	var queue events
@@ -71,6 +73,9 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 	come := func(name string, at time.Time) {
 		l := loads[name]
 		tokens := 1 + int64(random.Float64()*2*float64(l.tokens))
+		if l.alike {
+			tokens = l.tokens
+		}
 		call := &berth.Turn{
 			DeploymentID: name, Class: l.class, Adapter: l.adapter, Slots: cmp.Or(l.slots, 1),
 			Tokens: tokens * cmp.Or(l.declares, 1), Wait: time.Minute,
@@ -94,14 +99,23 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 			come(name, at)
 		}
 	}
-	for len(queue) > 0 {
+	for {
+		if at := p.Look(now); !at.IsZero() && (len(queue) == 0 || at.Before(queue[0].at)) {
+			heap.Push(&queue, event{at: at})
+		}
+		if len(queue) == 0 {
+			break
+		}
 		next := heap.Pop(&queue).(event)
-		now := next.at
+		now = next.at
 		if now.Sub(start) > span {
 			break
 		}
 		var changed []*berth.Turn
-		if next.ends {
+		switch {
+		case next.call == nil:
+			changed = slices.Clone(p.Expire(now))
+		case next.ends:
 			if next.call.ArrivedAt.Sub(start) < counted {
 				results[next.call.DeploymentID].got += next.used
 			}
@@ -110,7 +124,7 @@ func simulate(view []berth.PoolReplica, tokensPerSecond float64, loads map[strin
 			if loads[next.call.DeploymentID].atOnce > 0 {
 				come(next.call.DeploymentID, now.Add(time.Millisecond))
 			}
-		} else {
+		default:
 			used[next.call] = next.used
 			if now.Sub(start) < counted {
 				results[next.call.DeploymentID].asked += next.used
@@ -155,10 +169,10 @@ func TestTheExpectedWaitIsTrue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			results := simulate(view, rate, map[string]load{
-				"ptu":   {berth.ClassReserved, "", 1.5, 100, 1, 1, 0},
-				"flood": {berth.ClassShared, "a", 10, 100, 1, 1, 0},
-				"swarm": {berth.ClassShared, "b", 4, 100, 1, 1, 0},
-				"small": {berth.ClassShared, "c", 1, 100, 1, 1, 0},
+				"ptu":   {berth.ClassReserved, "", 1.5, 100, 1, 1, 0, false},
+				"flood": {berth.ClassShared, "a", 10, 100, 1, 1, 0, false},
+				"swarm": {berth.ClassShared, "b", 4, 100, 1, 1, 0, false},
+				"small": {berth.ClassShared, "c", 1, 100, 1, 1, 0, false},
 			}, 3*time.Minute, true)
 			for _, of := range []string{"flood", "swarm", "small"} {
 				r := results[of]
@@ -209,10 +223,10 @@ func TestTheSmallestGetsItsShare(t *testing.T) {
 				share *= 0.6 // lanes are not full while a group ends
 			}
 			results := simulate(c.view, rate, map[string]load{
-				"short":    {berth.ClassShared, "a", 10 * share / 20, 20, 1, 1, 0},
-				"long":     {berth.ClassShared, "b", 10 * share / 500, 500, 1, 1, 0},
-				"declares": {berth.ClassShared, "c", 10 * share / 100, 100, 1, 8, 0},
-				"smallest": {berth.ClassShared, "d", c.demand * share / 100, 100, 1, 1, 0},
+				"short":    {berth.ClassShared, "a", 10 * share / 20, 20, 1, 1, 0, false},
+				"long":     {berth.ClassShared, "b", 10 * share / 500, 500, 1, 1, 0, false},
+				"declares": {berth.ClassShared, "c", 10 * share / 100, 100, 1, 8, 0, false},
+				"smallest": {berth.ClassShared, "d", c.demand * share / 100, 100, 1, 1, 0, false},
 			}, c.span, false)
 			total := int64(0)
 			for _, r := range results {
@@ -251,9 +265,9 @@ func TestFewCallsAtOnceGetTheirShare(t *testing.T) {
 	lane := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneLoRA, Slots: 8, Adapters: adaptersOf("a", "b", "c")}}
 	const span = 5 * time.Minute
 	results := simulate(lane, 100, map[string]load{
-		"flood": {berth.ClassShared, "a", 0, 100, 1, 1, 80},
-		"swarm": {berth.ClassShared, "b", 0, 100, 1, 4, 40},
-		"few":   {berth.ClassShared, "c", 0, 100, 1, 1, 8},
+		"flood": {berth.ClassShared, "a", 0, 100, 1, 1, 80, false},
+		"swarm": {berth.ClassShared, "b", 0, 100, 1, 4, 40, false},
+		"few":   {berth.ClassShared, "c", 0, 100, 1, 1, 8, false},
 	}, span, false)
 	total := int64(0)
 	for _, r := range results {
@@ -276,14 +290,79 @@ func TestTwoCallsAtATimeHoldUpNobody(t *testing.T) {
 	lane := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneLoRA, Slots: 8, Adapters: adaptersOf("a", "b")}}
 	const span = 5 * time.Minute
 	results := simulate(lane, 100, map[string]load{
-		"flood": {berth.ClassShared, "a", 0, 100, 1, 1, 80},
-		"two":   {berth.ClassShared, "b", 0, 100, 1, 1, 2},
+		"flood": {berth.ClassShared, "a", 0, 100, 1, 1, 80, false},
+		"two":   {berth.ClassShared, "b", 0, 100, 1, 1, 2, false},
 	}, span, false)
 	all := 100 * 8 * span.Seconds()
 	flood, two := float64(results["flood"].served)/all, float64(results["two"].served)/all
 	t.Logf("flood %.3f, two %.3f of the slots; two wait %s", flood, two, results["two"].wait(0.95))
 	if flood < 0.5 || two < 0.03 {
 		t.Errorf("the flood had %.3f of the slots, the other %.3f", flood, two)
+	}
+}
+
+// TestCallsThatEndTogetherKeepTheirTurn: an engine that ends all calls of a caller in the
+// same moment leaves it no time to ask again before the lane is free. Who keeps half of the
+// slots or more busy has a turn as long as that of others with long lines, of which it uses
+// what it asks for; who keeps fewer busy holds nobody up, and has a call or two in each round.
+func TestCallsThatEndTogetherKeepTheirTurn(t *testing.T) {
+	t.Parallel()
+	lane := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneLoRA, Slots: 8, Adapters: adaptersOf("a", "b")}}
+	const span = 5 * time.Minute
+	all := 100 * 8 * span.Seconds()
+	for atOnce, c := range map[int]struct{ few, flood float64 }{ // of all slots, at least
+		1: {0.015, 0.7},
+		2: {0.03, 0.7},
+		4: {0.8 * 4 / 16, 0.8 * 8 / 16},
+		6: {0.8 * 6 / 16, 0.8 * 8 / 16},
+		8: {0.8 * 8 / 16, 0.8 * 8 / 16},
+	} {
+		results := simulate(lane, 100, map[string]load{
+			"flood": {berth.ClassShared, "a", 0, 100, 1, 1, 80, true},
+			"few":   {berth.ClassShared, "b", 0, 100, 1, 1, atOnce, true},
+		}, span, false)
+		few, flood := float64(results["few"].served)/all, float64(results["flood"].served)/all
+		t.Logf("%d at once: %.3f of the slots, the flood %.3f", atOnce, few, flood)
+		if few < c.few || flood < c.flood || few > 0.5 {
+			t.Errorf("%d at once had %.3f of the slots, the flood %.3f; want %.3f and %.3f at least", atOnce, few, flood, c.few, c.flood)
+		}
+	}
+}
+
+// TestALaneIsKeptForAMoment: a lane waits for callers who come back, and not for long.
+func TestALaneIsKeptForAMoment(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]bool{"they come back": true, "they do not": false} {
+		now := time.Unix(1_800_000_000, 0)
+		p := NewPool(Bounds{})
+		p.SetReplicas([]berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneLoRA, Slots: 1, Adapters: adaptersOf("a", "b")}}, now)
+		call := func(of string) *berth.Turn {
+			c := &berth.Turn{DeploymentID: of, Class: berth.ClassShared, Adapter: of, Slots: 1, Tokens: 10, Wait: time.Minute}
+			p.Enqueue(c, now)
+			return c
+		}
+		alone := call("b") // which has no turn
+		mine, other := call("a"), call("b")
+		p.Done(alone, 10, now) // a's turn begins
+		now = now.Add(time.Second)
+		p.Done(mine, 10, now)
+		at := p.Look(now)
+		if other.State != berth.TurnWaiting || !at.Equal(now.Add(20*time.Millisecond)) {
+			t.Fatalf("%s: the lane is not kept; the other's state is %d, look at %s", name, other.State, at)
+		}
+		now = now.Add(5 * time.Millisecond)
+		if back {
+			if again := call("a"); again.State != berth.TurnRunning {
+				t.Errorf("who comes back has state %d", again.State)
+			}
+			continue
+		}
+		if p.Expire(at.Add(-1)); other.State != berth.TurnWaiting {
+			t.Error("the other one runs too early")
+		}
+		if p.Expire(at); other.State != berth.TurnRunning || !p.Look(at).IsZero() {
+			t.Errorf("after its time the other one has state %d", other.State)
+		}
 	}
 }
 
@@ -305,9 +384,9 @@ func TestReservedCallsFindASlot(t *testing.T) {
 			guaranteed := berth.GuaranteedSlots(slots, sold, 1)
 			view := []berth.PoolReplica{{ID: "rep_1", Lane: berth.LaneMixed, Slots: slots, Guaranteed: guaranteed}}
 			results := simulate(view, rate, map[string]load{
-				"ptu":   {berth.ClassReserved, "", rate * slots * float64(sold) / 1e6 / 100, 100, 1, 1, 0},
-				"flood": {berth.ClassOverflow, "", 10 * rate * slots / 100, 100, 1, 1, 0},
-				"more":  {berth.ClassOverflow, "", 10 * rate * slots / 400, 400, 1, 1, 0},
+				"ptu":   {berth.ClassReserved, "", rate * slots * float64(sold) / 1e6 / 100, 100, 1, 1, 0, false},
+				"flood": {berth.ClassOverflow, "", 10 * rate * slots / 100, 100, 1, 1, 0, false},
+				"more":  {berth.ClassOverflow, "", 10 * rate * slots / 400, 400, 1, 1, 0, false},
 			}, 5*time.Minute, false)
 			ptu := results["ptu"]
 			t.Logf("%d of %d slots guaranteed; p95 of waits %s, best of %s", guaranteed, slots, ptu.wait(0.95), ptu.wait(0.5))

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"slices"
 	"time"
 
 	berth "github.com/berthhq/berth"
@@ -50,11 +51,16 @@ func (p *Pool) nextOf(r *replica, now time.Time) *entry {
 		p.disband(r) // what is left of it goes to a lane that did not fail
 	}
 	if r.busy == 0 {
-		return p.newGroup(r, now)
+		return p.first(r, now)
 	}
 	if p.othersWait(r) {
 		if now.Sub(r.began) >= p.bounds.Turn {
 			return nil
+		}
+		if now.Sub(r.rested) < p.bounds.Back { // others of those who came back
+			if e := p.back(r); e != nil {
+				return e
+			}
 		}
 		return p.joiner(r)
 	}
@@ -70,6 +76,20 @@ func (p *Pool) nextOf(r *replica, now time.Time) *entry {
 	return t.head()
 }
 
+// first returns the call that a lane at rest begins with: one of the present turn, if its
+// callers come back, else of a new group.
+func (p *Pool) first(r *replica, now time.Time) *entry {
+	if p.resting(r, now) {
+		if e := p.back(r); e != nil {
+			return e
+		}
+		if p.kept(r, now) {
+			return nil
+		}
+	}
+	return p.newGroup(r, now)
+}
+
 // joiner returns a call that joins a group after it was closed, nil if there is none. While
 // it runs others wait for slots that nobody of its turn takes, so its deployment pays for
 // them, too, and the turn ends when less than half of the slots are taken: callers with few
@@ -82,6 +102,38 @@ func (p *Pool) joiner(r *replica) *entry {
 		taken := r.busy + r.need(t.head())
 		idle := t.price() * max(r.Slots-taken, 0) / taken
 		if 2*taken >= r.Slots && taken <= r.Slots && t.deficit >= t.price()+idle {
+			t.deficit -= idle
+			return t.head()
+		}
+	}
+	return nil
+}
+
+// resting reports whether a lane has just come to rest in a turn that may go on: the turn is
+// young, it kept half of the slots busy, and its last call ended a moment ago.
+func (p *Pool) resting(r *replica, now time.Time) bool {
+	return r.grouped() && !r.retired && r.busy == 0 && r.group.Len() == 0 && 2*r.peak >= r.Slots &&
+		now.Sub(r.rested) < p.bounds.Back && now.Sub(r.began) < p.bounds.Turn && p.othersWait(r)
+}
+
+// kept reports whether a lane at rest is kept for callers whose turn it is, who have tokens
+// left of it and nobody in line: an engine that ends all their calls in the same moment
+// leaves them no time to ask again.
+func (p *Pool) kept(r *replica, now time.Time) bool {
+	return p.resting(r, now) && slices.ContainsFunc(r.turns, func(t *tenant) bool {
+		return t.line.Len() == 0 && t.deficit > 0 && p.bestEffort.tenants[t.id] == t // else it is forgotten
+	})
+}
+
+// back returns a call of those who come back to a lane at rest, nil if there is none. They
+// pay for slots that they leave empty.
+func (p *Pool) back(r *replica) *entry {
+	for _, t := range r.turns {
+		if t.line.Len() == 0 || t.head().turn.Adapter != r.adapter || !p.takes(r, t.head()) {
+			continue
+		}
+		idle := t.price() * max(r.Slots-r.peak, 0) / r.peak
+		if t.deficit >= t.price()+idle {
 			t.deficit -= idle
 			return t.head()
 		}
@@ -122,6 +174,7 @@ func (p *Pool) newGroup(r *replica, now time.Time) *entry {
 	if t == nil {
 		return nil
 	}
+	r.peak = 0
 	r.adapter, r.began = t.head().turn.Adapter, now
 	p.join(r, t)
 	var more []*tenant // the others of the adapter have their turn, too

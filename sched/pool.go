@@ -15,6 +15,7 @@ type Bounds struct {
 	Tenant int           // waiting per deployment and class; 256
 	Share  int64         // tokens that deployments get in each round; 512
 	Group  int           // calls of a closed group; 512
+	Back   time.Duration // for which a lane at rest is kept for callers of its turn that come back; 20 ms
 	Turn   time.Duration // in which a closed group's calls begin, or wait for its next; 10 s
 }
 
@@ -24,6 +25,7 @@ func (b Bounds) withDefaults() Bounds {
 		Tenant: cmp.Or(b.Tenant, 256),
 		Share:  cmp.Or(b.Share, 512),
 		Group:  cmp.Or(b.Group, 512),
+		Back:   cmp.Or(b.Back, 20*time.Millisecond),
 		Turn:   cmp.Or(b.Turn, 10*time.Second),
 	}
 }
@@ -121,6 +123,9 @@ func (p *Pool) Done(t *berth.Turn, used int64, now time.Time) []*berth.Turn {
 	delete(p.entries, t)
 	t.State = berth.TurnDone
 	e.replica.release(e)
+	if e.replica.busy == 0 {
+		e.replica.rested = now
+	}
 	if e.replica.retired && e.replica.busy == 0 {
 		p.forget(e.replica)
 	}
@@ -147,7 +152,19 @@ func (p *Pool) Expire(now time.Time) []*berth.Turn {
 			p.drop(e, berth.TurnTooLate, now)
 		}
 	}
+	p.dispatch(now)
 	return p.changed
+}
+
+// Look is when to call Expire although nobody's patience ends: calls wait for a lane that is
+// kept for others until then. Zero: there is no such time.
+func (p *Pool) Look(now time.Time) (at time.Time) {
+	for _, r := range p.replicas {
+		if until := r.rested.Add(p.bounds.Back); p.kept(r, now) && (at.IsZero() || until.Before(at)) {
+			at = until
+		}
+	}
+	return at
 }
 
 // SetReplicas says which replicas there are from now on. Calls that run at others end

@@ -71,8 +71,16 @@ func (h *history) flood(t *rapid.T) {
 	}
 }
 
+// pass lets time go by, and the pool look when it wants to.
+func (h *history) pass(t *rapid.T, by time.Duration) {
+	at := h.pool.Look(h.now)
+	if h.now = h.now.Add(by); !at.IsZero() && !h.now.Before(at) {
+		h.learn(t, h.pool.Expire(h.now))
+	}
+}
+
 func (h *history) enqueue(t *rapid.T) {
-	h.now = h.now.Add(time.Millisecond)
+	h.pass(t, time.Millisecond)
 	call := &berth.Turn{
 		DeploymentID: rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "tenant"),
 		Class:        rapid.SampledFrom([]berth.Class{berth.ClassReserved, berth.ClassOverflow, berth.ClassShared}).Draw(t, "class"),
@@ -248,6 +256,7 @@ func (h *history) whyWaits(t *rapid.T, e *entry) {
 			}
 		case !r.grouped():
 			t.Fatalf("%+v waits and fits at %s", e.turn, r.ID)
+		case h.pool.kept(r, h.now): // until Look
 		case r.busy == 0, e.line == r.group:
 			t.Fatalf("%+v waits and the lane %s is free", e.turn, r.ID)
 		case r.group.Len() == 0 && r.adapter == e.turn.Adapter && !h.pool.othersWait(r) && len(h.pool.bestEffort.tenants) == 1:
@@ -259,6 +268,12 @@ func (h *history) whyWaits(t *rapid.T, e *entry) {
 // finish ends calls until none is left: everything that waits gets its turn.
 func (h *history) finish(t *rapid.T) {
 	for steps := 0; len(h.running)+len(h.waiting) > 0; steps++ {
+		if at := h.pool.Look(h.now); !at.IsZero() {
+			h.now = at
+			h.learn(t, h.pool.Expire(at))
+			h.check(t)
+			continue
+		}
 		if len(h.running) == 0 || steps > 10_000 {
 			t.Fatalf("%d calls wait, %d run after %d steps", len(h.waiting), len(h.running), steps)
 		}

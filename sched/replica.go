@@ -26,6 +26,8 @@ type replica struct {
 	group   *list.List
 	began   time.Time
 	turns   []*tenant
+	peak    int64     // slots that were taken at once in this turn
+	rested  time.Time // when all slots were free last
 }
 
 func (r *replica) set(v *berth.PoolReplica) {
@@ -94,6 +96,7 @@ func (r *replica) less(o *replica) bool { return r.busy*o.Slots < o.busy*r.Slots
 func (r *replica) take(e *entry) {
 	e.replica, e.slots = r, r.need(e)
 	r.busy += e.slots
+	r.peak = max(r.peak, r.busy)
 	if !e.queue.guaranteed {
 		r.best += e.slots
 	}
