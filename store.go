@@ -292,6 +292,9 @@ type UsageStore interface {
 	// Days returns the sums of any of the days of any of the deployments, in order of
 	// deployment, day and all else that tells them apart.
 	Days(ctx context.Context, deploymentIDs, days []string) ([]UsageDay, error)
+	// Recount adds up the records of a workspace admitted in [from, to), apart by lengths of
+	// prompts and by instants, in no order; several sums may be of the same. Their Day is "".
+	Recount(ctx context.Context, workspaceID string, from, to time.Time, lengths []int64, instants []time.Time) ([]UsageDay, error)
 	// Rated notes that the days were rated as they were at the given versions.
 	Rated(ctx context.Context, days []UsageDayKey) error
 	// EngineHours returns what the runs of engines did in the hours that begin in [from,

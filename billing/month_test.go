@@ -2,6 +2,8 @@ package billing_test
 
 import (
 	"context"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,13 +140,66 @@ func TestATrialComputesAMonthWithOtherPrices(t *testing.T) {
 	}
 	odd := func(p *berth.Price) { p.FromTokens = 12_345 }
 	inside := func(p *berth.Price) { p.From = noon.Add(time.Minute) }
-	for name, p := range map[string]berth.Price{"length": price(berth.DimensionInput, 1, 1, odd), "instant": price(berth.DimensionOutput, 1, 1, inside)} {
-		if _, err := trial("2026-10", p); berth.CodeOf(err) != berth.CodeInvalid {
-			t.Errorf("%s: %v", name, err)
+	// What sums do not tell apart is taken from records: 5 tokens are below the tier and 40,000
+	// above, both calls were before the instant.
+	for name, c := range map[string]struct {
+		prices []berth.Price
+		want   berth.Nano
+	}{
+		"length":  {[]berth.Price{price(berth.DimensionInput, 2, 1), price(berth.DimensionInput, 3, 1, odd)}, 5*2 + 40_000*3},
+		"instant": {[]berth.Price{price(berth.DimensionInput, 2, 1), price(berth.DimensionInput, 3, 1, inside)}, 40_005 * 2},
+	} {
+		if lines, err := trial("2026-10", c.prices...); err != nil || sum(lines) != c.want {
+			t.Errorf("%s: %+v, %v", name, lines, err)
 		}
+	}
+	o.tx(func(ctx context.Context, tx berth.Tx) error {
+		_, err := tx.Usage().Expire(ctx, workspace, noon.Add(36*time.Hour), 100)
+		return err
+	})
+	if _, err := trial("2026-10", price(berth.DimensionInput, 3, 1, odd)); berth.CodeOf(err) != berth.CodeInvalid {
+		t.Errorf("without records: %v", err)
 	}
 	if _, err := trial("2026-10", price(berth.DimensionUnitMinute, 1, 1, inside)); err != nil {
 		t.Errorf("time can be divided anywhere: %v", err)
+	}
+}
+
+// From records a trial is what it is from sums, to the byte.
+func TestATrialFromRecordsIsThatFromSums(t *testing.T) {
+	t.Parallel()
+	priced := 0
+	for seed := range seeds(6) {
+		h := madeUp(t, seed).goingOn()
+		o := newOffice(t, openSQLite(t), h.account, h.prices, h.from)
+		o.tx(func(ctx context.Context, tx berth.Tx) error {
+			for _, r := range h.runs {
+				must(t, tx.Runs().Insert(ctx, r))
+			}
+			return tx.Usage().Insert(ctx, h.calls)
+		})
+		o.set(h.end())
+		prices := slices.Clone(h.prices)
+		for i := range prices {
+			prices[i].Nano += 7
+		}
+		for _, m := range o.months() {
+			sums, err := o.desk.Rerate(t.Context(), payer, "", m, prices)
+			must(t, err)
+			records, err := o.desk.Recounted(t.Context(), payer, "", m, prices)
+			must(t, err)
+			if !reflect.DeepEqual(sums, records) {
+				t.Fatalf("seed %d, %s:\n   sums %+v\nrecords %+v", seed, m, sums, records)
+			}
+			for _, l := range sums {
+				if !l.Dimension.ByTime() && l.Amount > 0 {
+					priced++
+				}
+			}
+		}
+	}
+	if priced == 0 {
+		t.Error("no tokens were priced")
 	}
 }
 

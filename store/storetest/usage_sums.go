@@ -83,6 +83,59 @@ var usageSums = []promise{
 		s.insertUsage(of(5, "dep_a", epoch), of(1, "dep_b", epoch))
 		s.same("a repeat changes nothing", len(changed()), 0)
 	}},
+	{"records are counted again, apart by any length and instant", func(s suite) {
+		space, other := s.space(0, "UTC"), s.space(1, "UTC")
+		var list []berth.UsageRecord
+		for i := range 12 {
+			r := record(i, epoch.Add(time.Duration(i)*time.Minute))
+			r.WorkspaceID, r.InputTokens = space, int64(100*i)
+			if i == 5 {
+				r.WorkspaceID = other
+			}
+			list = append(list, r)
+		}
+		s.insertUsage(list...)
+		counted := func(to time.Duration, lengths []int64, instants ...time.Time) map[string]berth.UsageSum {
+			sums := map[string]berth.UsageSum{}
+			for _, u := range view(s, func(tx berth.Tx) ([]berth.UsageDay, error) {
+				return tx.Usage().Recount(s.Context(), space, epoch.Add(time.Minute), epoch.Add(to), lengths, instants)
+			}) {
+				s.same("workspace", u.WorkspaceID, space)
+				key := fmt.Sprint(u.DeploymentID, u.FromTokens, u.Epoch.UnixNano())
+				sum := sums[key]
+				sum.Add(u.UsageSum)
+				sums[key] = sum
+			}
+			return sums
+		}
+		want := func(to int, lengths []int64, instants ...time.Time) map[string]berth.UsageSum {
+			sums := map[string]berth.UsageSum{}
+			for i, r := range list[:to] {
+				if i == 0 || i == 5 {
+					continue
+				}
+				u := berth.UsageDay{}
+				for _, n := range lengths {
+					if r.InputTokens >= n {
+						u.FromTokens = n
+					}
+				}
+				for _, at := range instants {
+					if !r.StartedAt.Before(at) {
+						u.Epoch = at
+					}
+				}
+				key := fmt.Sprint(r.DeploymentID, u.FromTokens, u.Epoch.UnixNano())
+				sum := sums[key]
+				sum.Add(r.Sum())
+				sums[key] = sum
+			}
+			return sums
+		}
+		early, late := epoch.Add(3*time.Minute), epoch.Add(8*time.Minute+1)
+		s.same("as they are", counted(time.Hour, nil), want(12, nil))
+		s.same("apart", counted(11*time.Minute, []int64{250, 700}, early, late), want(11, []int64{250, 700}, early, late))
+	}},
 	{"an account has usage that is not rated while it is so", func(s suite) {
 		space, other := s.space(0, "UTC"), s.space(1, "UTC")
 		account := view(s, func(tx berth.Tx) (berth.Workspace, error) { return tx.Accounts().Workspace(s.Context(), space) }).AccountID

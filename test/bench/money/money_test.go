@@ -146,6 +146,8 @@ func measure(t *testing.T, open func(testing.TB) *store.Store, z sizes) (rows []
 	took = median(z.times, func() { st = h.statement() })
 	h.check(st)
 	row(fmt.Sprintf("statement of the month, %d records", h.n), "2 s", "%s", took.Round(10*time.Microsecond))
+	took = once(h.trial)
+	row(fmt.Sprintf("dry run of the month from %d records", h.n), "", "%s", took.Round(time.Millisecond))
 	for _, workspace := range []string{"llm-00000000", ""} {
 		for _, by := range [][]berth.UsageGroup{{berth.GroupDay}, {berth.GroupDeployedModel, berth.GroupDay}} {
 			var groups int
@@ -282,6 +284,24 @@ func (h *house) statement() berth.Statement {
 	st, err := s.Get(h.owner(), berth.StatementOf{Month: "2026-10"})
 	must(h, err)
 	return st
+}
+
+// trial asks for the month at prices that no sum tells apart.
+func (h *house) trial() {
+	lines, err := h.desk.Rerate(h.Context(), payer, "", "2026-10", []berth.Price{
+		{ID: "short", Model: berth.AnyModel, Dimension: berth.DimensionInput, Nano: 1_000_000, Per: 1, Currency: "CNY"},
+		{ID: "long", Model: berth.AnyModel, Dimension: berth.DimensionInput, FromTokens: 2000, Nano: 2_000_000, Per: 1, Currency: "CNY"},
+	})
+	must(h, err)
+	var input int64
+	for i := range lines {
+		if l := &lines[i]; l.Dimension == berth.DimensionInput || l.Dimension == berth.DimensionCached {
+			input += l.Quantity
+		}
+	}
+	if input != h.input {
+		h.Errorf("the dry run has %d input tokens; the records have %d", input, h.input)
+	}
 }
 
 // check compares the statement with all that was ever written.
