@@ -137,7 +137,7 @@ func TestExitCodesAndSentences(t *testing.T) {
 		"model add m":        {exitUsage, "", "berth: name exactly one of --path, --adapter and --endpoint\nSee: berth model add --help\n"},
 		"model add m --path f --long-input 32:1.33": {exitUsage, "", "berth: --long-input 32:1.33 is not like 32768:1.33:1.17, which is a length in tokens, what tokens of the input beyond it count, and tokens of the answer\nSee: berth model add --help\n"},
 		"model add m --adapter f":                   {exitUsage, "", "berth: --base and --adapter belong together\nSee: berth model add --help\n"},
-		"key create --expires next":                 {exitUsage, "", "berth: --expires: \"next\" is neither a day (2026-10-02) nor a time (2026-10-02T15:00:00Z) nor how long ago (90m, 7d)\nSee: berth key create --help\n"},
+		"key create --expires next":                 {exitUsage, "", "berth: --expires: \"next\" is neither a day (2027-01-01) nor a time (2027-01-01T08:00:00Z) nor how long from now (12h, 30d)\nSee: berth key create --help\n"},
 	} {
 		if got := f.run(t, "", strings.Fields(commandLine)...); got != want {
 			t.Errorf("%s: got\n%+v\nwant\n%+v", commandLine, got, want)
