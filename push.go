@@ -28,8 +28,36 @@ type PushState struct {
 	// DeliveredAt is when something was taken last, zero: nothing yet.
 	DeliveredAt time.Time
 	Delivered   int64 // events
-	// WaitingRecords and WaitingNotices are what the URL has not taken yet.
-	WaitingRecords, WaitingNotices int64
+	// Messages counts those of this process by what came of them.
+	Messages map[PushOutcome]int64
+	Waiting  PushWaiting
+}
+
+// PushOutcome is what came of a message to the push URL.
+type PushOutcome string
+
+// The outcomes. All but the first are tried again.
+const (
+	PushTaken      PushOutcome = "taken"
+	PushPutOff     PushOutcome = "put_off"    // 5xx, 408, 429
+	PushRefused    PushOutcome = "refused"    // any other answer
+	PushUnanswered PushOutcome = "unanswered" // none, or too late
+)
+
+// PushOutcomes are all of them.
+func PushOutcomes() []PushOutcome {
+	return []PushOutcome{PushTaken, PushPutOff, PushRefused, PushUnanswered}
+}
+
+// PushWaiting is what the push URL has not taken.
+type PushWaiting struct {
+	Records int64 // at most
+	Notices int64
+	// Oldest is when the first of them came about; zero when nothing waits.
+	Oldest time.Time
+	// Lost is how many records and other events retention deleted before they were taken,
+	// while a push was active, since the first.
+	Lost int64
 }
 
 // Push answers how the push stands.
@@ -45,7 +73,7 @@ func (s *Push) Get(ctx context.Context) (PushState, error) {
 	}
 	state := s.State()
 	err := s.Store.View(ctx, func(tx Tx) (err error) {
-		state.WaitingRecords, state.WaitingNotices, err = tx.Pushes().Waiting(ctx)
+		state.Waiting, err = tx.Pushes().Waiting(ctx)
 		return err
 	})
 	return state, err

@@ -2,6 +2,7 @@ package berth
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -26,6 +27,9 @@ type Retention struct {
 // Deleted is what a sweep deleted.
 type Deleted struct {
 	Records, Audits, Deployments int64 // records with their sums by hour
+	// Unpushed is how many of them, and of events of the deployments, the push URL should have
+	// been told of and was not.
+	Unpushed int64
 }
 
 // sweepRows is how many rows one transaction deletes at most: some milliseconds.
@@ -34,6 +38,27 @@ const sweepRows = 1000
 // Sweep deletes what is over, in small transactions. What it has deleted before an error
 // stays deleted; the next sweep goes on.
 func (r *Retention) Sweep(ctx context.Context) (Deleted, error) {
+	lost, err := r.lost(ctx)
+	if err != nil {
+		return Deleted{}, err
+	}
+	done, err := r.sweep(ctx)
+	// Also of what was done before an error.
+	after, lostErr := r.lost(context.WithoutCancel(ctx))
+	done.Unpushed = max(0, after-lost)
+	return done, errors.Join(err, lostErr)
+}
+
+func (r *Retention) lost(ctx context.Context) (n int64, err error) {
+	err = r.Store.View(ctx, func(tx Tx) error {
+		w, err := tx.Pushes().Waiting(ctx)
+		n = w.Lost
+		return err
+	})
+	return n, err
+}
+
+func (r *Retention) sweep(ctx context.Context) (Deleted, error) {
 	var done Deleted
 	now := r.Now()
 	if r.Keep.Records > 0 {

@@ -460,9 +460,9 @@ type LedgerStore interface {
 // PushStore keeps what the push URL has been told. While a push is active, whoever appends
 // an event, tells news of a budget or closes a month writes a notice in the same transaction.
 type PushStore interface {
-	// Begin makes the push active. The first time it begins with what is written from now on,
-	// later where it was.
-	Begin(ctx context.Context) error
+	// Begin makes the push active, of records and other events or only of those. The first time
+	// it begins with what is written from now on, later where it was.
+	Begin(ctx context.Context, records bool) error
 	// End makes it inactive: no more notices are written, records wait.
 	End(ctx context.Context) error
 	// Records returns the records behind the last one that was delivered in the order in which
@@ -474,6 +474,6 @@ type PushStore interface {
 	Notices(ctx context.Context, limit int64) ([]Notice, error)
 	// Forget deletes notices by their numbers.
 	Forget(ctx context.Context, numbers []int64) error
-	// Waiting counts what was not delivered: of records at most so many.
-	Waiting(ctx context.Context) (records, notices int64, err error)
+	// Waiting says what was not delivered, and what never will be.
+	Waiting(ctx context.Context) (PushWaiting, error)
 }

@@ -26,6 +26,9 @@ type Push struct {
 	Delivered      int64      `json:"delivered"`       // events, by this process
 	WaitingRecords int64      `json:"waiting_records"` // at most
 	WaitingEvents  int64      `json:"waiting_events"`
+	WaitingSince   *time.Time `json:"waiting_since,omitempty"` // when the oldest of them came about
+	// Lost is how many records and events were deleted with age before the URL took them.
+	Lost int64 `json:"lost"`
 }
 
 // Push returns how the push stands. It takes an owner's key.

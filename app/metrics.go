@@ -99,6 +99,8 @@ func (a *App) writeMetrics(ctx context.Context, w io.Writer) error {
 	m.one("berth_unexplained_tokens", "gauge", "Tokens of the last 24 hours by which engines' counters and usage records differ, and nothing explains it. Should be 0.", float64(found.tokens))
 	m.one("berth_unexplained_rows", "gauge", "Rows of berth reconciliation in which they are.", float64(found.rows))
 
+	pushErr := a.writePushMetrics(ctx, m)
+
 	states, err := a.replicaStates(ctx)
 	m.family("berth_replicas", "gauge", "Replicas by state.")
 	for _, state := range slices.Sorted(maps.Keys(states)) {
@@ -106,7 +108,43 @@ func (a *App) writeMetrics(ctx context.Context, w io.Writer) error {
 	}
 	m.one("berth_calls_in_flight", "gauge", "Calls that engines have now.", float64(a.gateway.InFlight("", "")))
 	m.one("go_goroutines", "gauge", "Goroutines of the server.", float64(runtime.NumGoroutine()))
-	return errors.Join(m.err, err)
+	return errors.Join(m.err, pushErr, err)
+}
+
+// writePushMetrics writes how the push stands, if there is one.
+func (a *App) writePushMetrics(ctx context.Context, m *exposition) error {
+	if a.pusher == nil {
+		return nil
+	}
+	var w berth.PushWaiting
+	err := a.store.View(ctx, func(tx berth.Tx) (err error) {
+		w, err = tx.Pushes().Waiting(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s := a.pusher.State()
+	m.family("berth_push_waiting_events", "gauge", "Events that the push URL has not taken yet; of records at most so many.")
+	m.sample("berth_push_waiting_events", float64(w.Records), "kind", "record")
+	m.sample("berth_push_waiting_events", float64(w.Notices), "kind", "other")
+	behind := time.Duration(0)
+	if !w.Oldest.IsZero() {
+		behind = max(0, a.opt.Now().Sub(w.Oldest))
+	}
+	m.one("berth_push_behind_seconds", "gauge", "Age of the oldest event that waits for the push URL; 0 when none does.", behind.Seconds())
+	m.one("berth_push_events_total", "counter", "Events that the push URL took since the server started.", float64(s.Delivered))
+	m.family("berth_push_messages_total", "counter", "Messages to the push URL since the server started, by what came of them; all but the taken ones are tried again.")
+	for _, o := range berth.PushOutcomes() {
+		m.sample("berth_push_messages_total", float64(s.Messages[o]), "outcome", string(o))
+	}
+	m.one("berth_push_lost_events_total", "counter", "Records and other events that retention deleted before the push URL took them; kept over restarts. Should be 0.", float64(w.Lost))
+	failing := 0.0
+	if s.Failing {
+		failing = 1
+	}
+	m.one("berth_push_failing", "gauge", "1 while the push URL does not take events.", failing)
+	return nil
 }
 
 func (a *App) replicaStates(ctx context.Context) (map[berth.ReplicaState]int, error) {

@@ -25,6 +25,9 @@ func (a *App) retain(ctx context.Context) {
 		if deleted != (berth.Deleted{}) {
 			a.opt.Logger.Info("deleted what is kept no longer", "records", deleted.Records, "audits", deleted.Audits, "deployments", deleted.Deployments)
 		}
+		if deleted.Unpushed > 0 {
+			a.opt.Logger.Error("records and events were deleted before the push URL took them; keep them longer (retention) or see why it does not (berth push)", "events", deleted.Unpushed)
+		}
 		if err != nil && ctx.Err() == nil {
 			a.opt.Logger.Warn("what is kept no longer was not all deleted; the next try is in an hour", "error", err)
 		}

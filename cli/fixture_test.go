@@ -231,6 +231,6 @@ var pushing = func() api.Push {
 	since, next := time.Date(2026, 10, 2, 9, 0, 0, 0, time.UTC), time.Date(2026, 10, 2, 9, 12, 0, 0, time.UTC)
 	return api.Push{
 		State: api.PushFailing, URL: "https://meter.example.com/events", Since: &since, NextAt: &next, Tries: 7,
-		Reason: "it answered 503 Service Unavailable", Delivered: 1204311, WaitingRecords: 4120, WaitingEvents: 2,
+		Reason: "it answered 503 Service Unavailable", Delivered: 1204311, WaitingRecords: 4120, WaitingEvents: 2, WaitingSince: &since,
 	}
 }()

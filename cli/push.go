@@ -13,7 +13,7 @@ func (p *program) push() *cobra.Command {
 		Use:   "push",
 		Short: "Show whether usage and events arrive at the push URL",
 		Long: `Show whether usage and events arrive at the push URL of the configuration, why not, and
-what waits for it.`,
+what waits for it. LOST is what was deleted with age (retention) before it was taken.`,
 		Example: lines("berth push", "berth push -o json"),
 		Args:    arguments(cobra.NoArgs),
 		RunE: p.withClient(func(cmd *cobra.Command, client *api.Client, _ []string) error {
@@ -27,10 +27,13 @@ what waits for it.`,
 }
 
 func (p *program) pushTable(s api.Push) table {
-	t := table{columns: columns("STATE", "SINCE", "URL", "DELIVERED>", "WAITING RECORDS>", "WAITING EVENTS>", "WHY")}
-	since, why := "", s.Reason
+	t := table{columns: columns("STATE", "SINCE", "URL", "DELIVERED>", "WAITING RECORDS>", "WAITING EVENTS>", "OLDEST", "LOST>", "WHY")}
+	since, oldest, why := "", "", s.Reason
 	if s.Since != nil {
 		since = p.moment(*s.Since)
+	}
+	if s.WaitingSince != nil {
+		oldest = p.moment(*s.WaitingSince)
 	}
 	if s.NextAt != nil {
 		why += fmt.Sprintf("; tried %d times, next %s", s.Tries, p.moment(*s.NextAt))
@@ -38,6 +41,6 @@ func (p *program) pushTable(s api.Push) table {
 	if s.State == api.PushOff {
 		why = "no push.url in the configuration"
 	}
-	t.add(s.State, since, s.URL, count(s.Delivered), count(s.WaitingRecords), count(s.WaitingEvents), why)
+	t.add(s.State, since, s.URL, count(s.Delivered), count(s.WaitingRecords), count(s.WaitingEvents), oldest, count(s.Lost), why)
 	return t
 }

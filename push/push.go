@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -73,7 +74,7 @@ func New(o Options) *Pusher {
 	for _, t := range o.Types {
 		p.maker.wanted[t] = true
 	}
-	p.state = berth.PushState{URL: o.URL, Types: o.Types}
+	p.state = berth.PushState{URL: o.URL, Types: o.Types, Messages: map[berth.PushOutcome]int64{}}
 	if u, err := url.Parse(o.URL); err == nil { // the configuration has checked it
 		u.RawQuery = ""
 		p.state.URL = u.String()
@@ -97,7 +98,7 @@ func newTransport() *http.Transport {
 
 // Begin notes where the push begins: with what is written from the first time on.
 func (p *Pusher) Begin(ctx context.Context) error {
-	return p.opt.Store.Tx(ctx, func(tx berth.Tx) error { return tx.Pushes().Begin(ctx) })
+	return p.opt.Store.Tx(ctx, func(tx berth.Tx) error { return tx.Pushes().Begin(ctx, p.records) })
 }
 
 // batch is what is delivered at once, and what is to be noted then.
@@ -220,11 +221,12 @@ func (p *Pusher) deliver(ctx context.Context, events []event) bool {
 func (p *Pusher) insist(ctx context.Context, kind string, body []byte) bool {
 	for tries := 1; ; tries++ {
 		err := p.send(ctx, kind, body)
+		if err != nil && ctx.Err() != nil {
+			return false
+		}
+		p.count(outcome(err))
 		if err == nil {
 			return true
-		}
-		if ctx.Err() != nil {
-			return false
 		}
 		wait := pause(err, tries, rand.Float64()) //nolint:gosec // a pause is no secret
 		p.failing(err, tries, wait)
@@ -299,6 +301,25 @@ func (p *Pusher) failing(err error, tries int, wait time.Duration) {
 	}
 }
 
+func outcome(err error) berth.PushOutcome {
+	var a *answered
+	switch {
+	case err == nil:
+		return berth.PushTaken
+	case !errors.As(err, &a):
+		return berth.PushUnanswered
+	case a.lasting():
+		return berth.PushRefused
+	}
+	return berth.PushPutOff
+}
+
+func (p *Pusher) count(o berth.PushOutcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.Messages[o]++
+}
+
 func (p *Pusher) delivered(n int) {
 	now := p.opt.Now()
 	p.mu.Lock()
@@ -319,5 +340,7 @@ func (p *Pusher) delivered(n int) {
 func (p *Pusher) State() berth.PushState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.state
+	state := p.state
+	state.Messages = maps.Clone(state.Messages)
+	return state
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -247,6 +248,56 @@ func TestADeadURLIsTriedForEver(t *testing.T) {
 		stop()
 		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
 			t.Errorf("%d warnings: %s", n, log)
+		}
+	})
+}
+
+// What retention deletes before it could be delivered is counted, once; the rest arrives.
+func TestWhatRetentionDeletesFirstIsCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := sqlitetest.Open(t)
+		r := &receiver{t: t}
+		for _, status := range []int{500, 429, 404, 0} {
+			r.script = append(r.script, func() (int, http.Header) { return status, nil })
+		}
+		p, log, stop := pusher(t, s, r, func(o *Options) { o.Timeout = time.Second })
+		defer stop()
+		ctx := context.Background()
+		state := berth.Push{Store: s, State: p.State}
+		look := func() berth.PushState {
+			t.Helper()
+			got, err := state.Get(berth.WithCaller(ctx, berth.Caller{Role: berth.RoleOwner}))
+			must(t, err)
+			return got
+		}
+		want := insert(t, s, 0, 30)
+		time.Sleep(time.Minute + time.Second) // it has seen them, and its first try has failed
+		synctest.Wait()
+		must(t, s.Tx(ctx, func(tx berth.Tx) error {
+			days, err := tx.Usage().ChangedDays(ctx, 100)
+			return errors.Join(err, tx.Usage().Rated(ctx, days))
+		}))
+		keep := berth.Retention{Store: s, Now: func() time.Time { return usage(29).StartedAt.AddDate(0, 0, 10) }, Keep: berth.Keep{Records: 24 * time.Hour}}
+		for _, unpushed := range []int64{30, 0} {
+			if d, err := keep.Sweep(ctx); err != nil || d.Unpushed != unpushed {
+				t.Errorf("%+v, %v", d, err)
+			}
+		}
+		if got := look(); got.Waiting != (berth.PushWaiting{Lost: 30}) {
+			t.Errorf("%+v", got)
+		}
+		late := insert(t, s, 30, 32)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		// The batch that was under way when they were deleted arrives.
+		if got := r.taken(); !slices.Equal(got, slices.Concat(want[:10], late)) {
+			t.Errorf("%v arrived", got)
+		}
+		got := look()
+		outcomes := map[berth.PushOutcome]int64{berth.PushTaken: 2, berth.PushPutOff: 2, berth.PushRefused: 1, berth.PushUnanswered: 1}
+		if !maps.Equal(got.Messages, outcomes) || got.Delivered != 12 || got.Waiting != (berth.PushWaiting{Lost: 30}) {
+			t.Errorf("%+v: %s", got, log)
 		}
 	})
 }

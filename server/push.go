@@ -15,7 +15,8 @@ func (s *Server) getPush(ctx context.Context, _ *http.Request) (any, error) {
 	}
 	out := api.Push{
 		State: api.PushDelivering, URL: p.URL, Types: p.Types, Since: momentOf(p.Since), Reason: p.Reason, Tries: int64(p.Tries), NextAt: momentOf(p.NextAt),
-		DeliveredAt: momentOf(p.DeliveredAt), Delivered: p.Delivered, WaitingRecords: p.WaitingRecords, WaitingEvents: p.WaitingNotices,
+		DeliveredAt: momentOf(p.DeliveredAt), Delivered: p.Delivered, WaitingRecords: p.Waiting.Records, WaitingEvents: p.Waiting.Notices,
+		WaitingSince: momentOf(p.Waiting.Oldest), Lost: p.Waiting.Lost,
 	}
 	switch {
 	case p.URL == "":

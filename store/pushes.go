@@ -24,9 +24,9 @@ func (t *tx) notice(ctx context.Context, eventID, accountID, month, budgetID str
 	return t.dialect.wrote("notice", err)
 }
 
-func (s pushes) Begin(ctx context.Context) error {
-	_, err := s.tx.exec(ctx, `UPDATE pushes SET active = TRUE,
-		delivered = CASE WHEN delivered < 0 THEN (SELECT seq FROM usage_state WHERE id = 1) ELSE delivered END WHERE id = 1`)
+func (s pushes) Begin(ctx context.Context, records bool) error {
+	_, err := s.tx.exec(ctx, `UPDATE pushes SET active = TRUE, records = ?,
+		delivered = CASE WHEN delivered < 0 THEN (SELECT seq FROM usage_state WHERE id = 1) ELSE delivered END WHERE id = 1`, records)
 	return s.tx.dialect.wrote("push", err)
 }
 
@@ -106,11 +106,48 @@ func (s pushes) Forget(ctx context.Context, numbers []int64) error {
 	return s.tx.dialect.wrote("notice", err)
 }
 
-func (s pushes) Waiting(ctx context.Context) (records, notices int64, err error) {
-	records, err = s.tx.number(ctx, "count records to push",
-		"SELECT CASE WHEN p.delivered < 0 THEN 0 ELSE u.seq - p.delivered END FROM pushes p, usage_state u WHERE p.id = 1 AND u.id = 1")
-	if err == nil {
-		notices, err = s.tx.number(ctx, "count notices", "SELECT COUNT(*) FROM notices")
+func (s pushes) Waiting(ctx context.Context) (w berth.PushWaiting, err error) {
+	var delivered int64
+	err = s.tx.queryRow(ctx, `SELECT p.delivered, p.lost, CASE WHEN p.delivered < 0 OR p.active AND NOT p.records THEN 0 ELSE u.seq - p.delivered END
+		FROM pushes p, usage_state u WHERE p.id = 1 AND u.id = 1`).Scan(&delivered, &w.Lost, &w.Records)
+	if err != nil {
+		return w, read("push", err)
 	}
-	return records, notices, err
+	if w.Notices, err = s.tx.number(ctx, "count notices", "SELECT COUNT(*) FROM notices"); err != nil {
+		return w, err
+	}
+	if w.Records > 0 {
+		err := s.tx.queryRow(ctx, "SELECT ended_at FROM usage WHERE seq > ? ORDER BY seq LIMIT 1", delivered).Scan(instant{&w.Oldest})
+		if errors.Is(err, sql.ErrNoRows) { // those are gone
+			w.Records = 0
+		} else if err != nil {
+			return w, read("usage record", err)
+		}
+	}
+	if w.Notices == 0 {
+		return w, nil
+	}
+	first, err := s.Notices(ctx, 1)
+	if err != nil {
+		return w, err
+	}
+	for _, n := range first {
+		at := n.Event.At
+		if at.IsZero() {
+			at = n.Month.ClosedAt
+		}
+		if !at.IsZero() && (w.Oldest.IsZero() || at.Before(w.Oldest)) {
+			w.Oldest = at
+		}
+	}
+	return w, nil
+}
+
+// lose notes that so much that an active push was not told of is deleted.
+func (s pushes) lose(ctx context.Context, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	_, err := s.tx.exec(ctx, "UPDATE pushes SET lost = lost + ? WHERE id = 1 AND active", n)
+	return s.tx.dialect.wrote("push", err)
 }

@@ -75,8 +75,17 @@ func (s usage) Expire(ctx context.Context, workspaceID string, before time.Time,
 			return 0, s.tx.dialect.wrote("workspace with usage", err)
 		}
 	}
+	const oldest = "SELECT seq FROM usage WHERE space = ? AND started_at < ? ORDER BY started_at, id LIMIT ?"
+	lost, err := s.tx.number(ctx, "count what was not pushed", `SELECT COUNT(*) FROM pushes p JOIN (`+oldest+`) u ON u.seq > p.delivered
+		WHERE p.id = 1 AND p.active AND p.records AND p.delivered >= 0`, p.id, cut, limit)
+	if err != nil {
+		return 0, err
+	}
+	if err := pushes(s).lose(ctx, lost); err != nil {
+		return 0, err
+	}
 	for _, statement := range []string{
-		"DELETE FROM usage WHERE seq IN (SELECT seq FROM usage WHERE space = ? AND started_at < ? ORDER BY started_at, id LIMIT ?)",
+		"DELETE FROM usage WHERE seq IN (" + oldest + ")",
 		`DELETE FROM usage_hours WHERE (subject, hour) IN (
 			SELECT h.subject, h.hour FROM usage_subjects s JOIN usage_hours h ON h.subject = s.id WHERE s.space = ? AND h.hour < ? LIMIT ?)`,
 	} {
@@ -117,6 +126,13 @@ var ofDeployments = []string{"events", "capacity_operations", "capacity_instance
 func (s deployments) Forget(ctx context.Context, id string, limit int64) (int64, error) {
 	dead, err := s.tx.number(ctx, "look for a deleted deployment", "SELECT COUNT(*) FROM deployments WHERE id = ? AND deleted_at <> 0", id)
 	if err != nil || dead == 0 {
+		return 0, err
+	}
+	lost, err := s.tx.exec(ctx, "DELETE FROM notices WHERE event_id IN (SELECT id FROM events WHERE deployment_id = ?)", id)
+	if err != nil {
+		return 0, s.tx.dialect.wrote("notice", err)
+	}
+	if err := pushes(s).lose(ctx, lost); err != nil {
 		return 0, err
 	}
 	for _, table := range ofDeployments {

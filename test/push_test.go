@@ -175,6 +175,17 @@ func TestPushSurvivesReceiversAndKills(t *testing.T) {
 	if err != nil || state.WaitingRecords == 0 || state.Reason == "" || state.NextAt == nil {
 		t.Errorf("%+v, %v", state, err)
 	}
+	figures := s.send(t, http.MethodGet, "/metrics", "").body
+	for _, want := range []string{"berth_push_failing 1\n", `berth_push_messages_total{outcome="unanswered"} `, `berth_push_messages_total{outcome="put_off"} `, "berth_push_lost_events_total 0\n"} {
+		if !strings.Contains(figures, want) {
+			t.Errorf("/metrics does not have %s: %s", want, figures)
+		}
+	}
+	for _, zero := range []string{`berth_push_waiting_events{kind="record"} 0` + "\n", "berth_push_behind_seconds 0\n", `{outcome="unanswered"} 0` + "\n", `{outcome="taken"} 0` + "\n"} {
+		if strings.Contains(figures, zero) {
+			t.Errorf("/metrics has %s: %s", zero, figures)
+		}
+	}
 	if got := p.run(t, "", "push", "--data", s.data); got.code != 0 || !strings.Contains(got.out, "failing") {
 		t.Errorf("berth push: %d %s%s", got.code, got.out, got.err)
 	}

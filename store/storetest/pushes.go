@@ -30,9 +30,9 @@ func (s suite) pushed(limit int64) (records []string, last int64, notices []bert
 
 func (s suite) waiting() [2]int64 {
 	s.Helper()
-	return view(s, func(tx berth.Tx) (n [2]int64, err error) {
-		n[0], n[1], err = tx.Pushes().Waiting(s.Context())
-		return n, err
+	return view(s, func(tx berth.Tx) ([2]int64, error) {
+		w, err := tx.Pushes().Waiting(s.Context())
+		return [2]int64{w.Records, w.Notices}, err
 	})
 }
 
@@ -80,7 +80,7 @@ var pushes = []promise{
 	}},
 	{"a push begins with what is written from then on, in the order of writing, and goes on where it was", func(s suite) {
 		s.settle()
-		begin := func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context()) }
+		begin := func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context(), true) }
 		s.insertUsage(record(1, epoch))
 		s.write(begin)
 		s.write(begin)
@@ -106,7 +106,7 @@ var pushes = []promise{
 		}
 	}},
 	{"a record that is pushed is whole", func(s suite) {
-		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context()) })
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context(), true) })
 		want := record(3, epoch)
 		s.insertUsage(want)
 		got := view(s, func(tx berth.Tx) ([]berth.UsageRecord, error) {
@@ -117,7 +117,7 @@ var pushes = []promise{
 	}},
 	{"an event of a deployment and a closed month wait until they are forgotten, and only if they were committed", func(s suite) {
 		s.settle()
-		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context()) })
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context(), true) })
 		s.event("evt_1")
 		month := berth.Month{AccountID: accountID, Month: "2026-10", ClosedAt: epoch}
 		s.write(func(tx berth.Tx) error { return tx.Lines().Close(s.Context(), month) })
@@ -148,5 +148,77 @@ var pushes = []promise{
 		s.write(func(tx berth.Tx) error { return tx.Pushes().End(s.Context()) })
 		s.event("evt_4")
 		s.same("waiting", s.waiting(), [2]int64{0, 1})
+	}},
+	{"what is deleted with age before a push took it is counted once, and what waits has an age", func(s suite) {
+		s.settle()
+		ctx := s.Context()
+		state := func() berth.PushWaiting {
+			s.Helper()
+			return view(s, func(tx berth.Tx) (berth.PushWaiting, error) { return tx.Pushes().Waiting(ctx) })
+		}
+		rate := func() {
+			s.Helper()
+			s.write(func(tx berth.Tx) error {
+				days, err := tx.Usage().ChangedDays(ctx, 100)
+				return first(err, tx.Usage().Rated(ctx, days))
+			})
+		}
+		expire := func(before time.Time) {
+			s.Helper()
+			for range 3 { // a row each
+				s.write(func(tx berth.Tx) error { return second(tx.Usage().Expire(ctx, workspaceID, before, 1)) })
+			}
+		}
+		begin := func(records bool) {
+			s.Helper()
+			s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(ctx, records) })
+		}
+		const day = 24 * time.Hour
+		at := func(n int) time.Time { return epoch.Add(time.Duration(n) * 10 * day) }
+		s.insertUsage(record(1, at(0)))
+		rate()
+		expire(at(1))
+		s.same("before the push", state(), berth.PushWaiting{})
+
+		begin(true)
+		s.insertUsage(record(2, at(2)), record(3, at(2)))
+		rate()
+		_, last, _ := s.pushed(1)
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Delivered(ctx, last) })
+		ended := view(s, func(tx berth.Tx) (time.Time, error) {
+			list, _, err := tx.Pushes().Records(ctx, 1)
+			if len(list) != 1 {
+				return time.Time{}, err
+			}
+			return list[0].EndedAt, err
+		})
+		s.same("one waits", state(), berth.PushWaiting{Records: 1, Oldest: ended})
+		expire(at(3))
+		s.same("it was deleted", state(), berth.PushWaiting{Lost: 1})
+
+		begin(false) // of other events only
+		s.insertUsage(record(4, at(4)))
+		rate()
+		s.same("not wanted", state(), berth.PushWaiting{Lost: 1})
+		expire(at(5))
+		begin(true)
+		s.write(func(tx berth.Tx) error { return tx.Pushes().End(ctx) })
+		s.insertUsage(record(5, at(6)))
+		rate()
+		expire(at(7))
+		s.same("nobody listened", state().Lost, int64(1))
+
+		begin(true)
+		s.event("evt_1")
+		s.write(func(tx berth.Tx) error {
+			buried := deployment("dep_buried", 0)
+			buried.DeletedAt = epoch
+			return first(tx.Deployments().Insert(ctx, buried), tx.Events().Append(ctx, berth.Event{ID: "evt_2", DeploymentID: buried.ID, At: epoch.Add(-time.Hour)}))
+		})
+		s.same("events wait", state(), berth.PushWaiting{Notices: 2, Oldest: epoch, Lost: 1})
+		for range 3 {
+			s.write(func(tx berth.Tx) error { return second(tx.Deployments().Forget(ctx, "dep_buried", 1)) })
+		}
+		s.same("one's deployment was deleted", state(), berth.PushWaiting{Notices: 1, Oldest: epoch, Lost: 2})
 	}},
 }
