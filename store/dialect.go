@@ -17,6 +17,9 @@ type dialect struct {
 	tx, view *sql.TxOptions
 	// query returns a statement with ? marks as the database takes it.
 	query func(statement string) string
+	// line makes transactions that write usage records wait for each other when it is their
+	// first statement; "": they do so anyway.
+	line string
 	// args prepares the arguments of a statement, in place.
 	args func(args []any) error
 	// taken reports whether err says that a unique column has the value already.

@@ -63,8 +63,11 @@ func openPostgres(ctx context.Context, url, copies string) (*Store, error) {
 		writer: postgresPool(c, postgresWriters), readers: postgresPool(c, postgresReaders), turn: make(chan struct{}, 1),
 		dialect: &dialect{
 			goose: goose.DialectPostgres, migrations: migrations,
-			tx:    &sql.TxOptions{Isolation: sql.LevelSerializable},
-			view:  &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
+			tx:   &sql.TxOptions{Isolation: sql.LevelSerializable},
+			view: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
+			// All of them change its row, and of those that have begun to look at the database all
+			// but one would be run again. LOCK waits without having looked.
+			line:  "LOCK TABLE usage_state IN SHARE ROW EXCLUSIVE MODE",
 			query: new(numbered).query, args: postgresArgs,
 			taken: postgresTaken, beaten: postgresBeaten, lost: postgresLost,
 			name: postgresName, done: postgresDone,

@@ -5,7 +5,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -536,4 +538,86 @@ func columns(t testing.TB, driver, url, text string) map[column]bool {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// Several servers that fold calls of the same deployments and days at once wait for each
+// other: every sum is that of the records, and no transaction was in vain.
+func TestSeveralServersFoldAtOnce(t *testing.T) {
+	t.Parallel()
+	const servers, batches, size = 4, 12, 50
+	url := pgtest.Database(t)
+	day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	var all sync.WaitGroup
+	for server := range servers {
+		s := mustConnect(t, url)
+		defer mustClose(t, s)
+		random := rand.New(rand.NewPCG(7, uint64(server)))
+		all.Go(func() {
+			instance := fmt.Sprint("server-", server)
+			for batch := range batches {
+				list := make([]berth.UsageRecord, size)
+				for i := range list {
+					d := random.IntN(3)
+					list[i] = berth.UsageRecord{
+						ID: fmt.Sprintf("use_%d_%02d_%02d", server, batch, i), WorkspaceID: "llm-1", KeyID: "key_1",
+						DeploymentID: fmt.Sprint("dep_", d), DeployedModel: fmt.Sprint("m-", d), ModelName: "m", Plan: berth.PlanLoRA, Class: berth.ClassShared,
+						ReplicaID: "rep_1", Nonce: "run_1", StartedAt: day.AddDate(0, 0, random.IntN(3)), InputTokens: random.Int64N(1000), OutputTokens: 1,
+						Billable: random.IntN(2) == 0, End: berth.EndStop, Source: berth.SourceEngine,
+					}
+				}
+				list[size-1] = list[0] // a repeat
+				mustTx(t, s, func(tx berth.Tx) error {
+					return errors.Join(
+						tx.Usage().Insert(t.Context(), list),
+						tx.Usage().PutFold(t.Context(), berth.Fold{Instance: instance, Position: int64(batch + 1)}),
+					)
+				})
+			}
+		})
+	}
+	all.Wait()
+	s := mustConnect(t, url)
+	defer mustClose(t, s)
+	mustTx(t, s, func(tx berth.Tx) error {
+		for _, by := range [][]berth.UsageGroup{{berth.GroupDay, berth.GroupDeployedModel}, {berth.GroupHour, berth.GroupKey}} {
+			want := map[string]berth.UsageSum{}
+			for after := ""; ; {
+				list, next, err := tx.Usage().Records(t.Context(), berth.UsageFilter{}, after, 500)
+				if err != nil {
+					return err
+				}
+				for _, r := range list {
+					key := r.StartedAt.Format(time.DateOnly) + r.DeployedModel
+					if by[0] == berth.GroupHour {
+						key = r.StartedAt.Format(time.DateOnly)
+					}
+					sum := want[key]
+					sum.Add(r.Sum())
+					want[key] = sum
+				}
+				if after = next; after == "" {
+					break
+				}
+			}
+			totals, err := tx.Usage().Totals(t.Context(), berth.UsageFilter{}, by)
+			if err != nil {
+				return err
+			}
+			var calls int64
+			for _, total := range totals {
+				key := total.Group[by[0]][:len(time.DateOnly)] + total.Group[berth.GroupDeployedModel]
+				if total.UsageSum != want[key] {
+					t.Errorf("%v is %+v, its records are %+v", total.Group, total.UsageSum, want[key])
+				}
+				calls += total.Calls
+			}
+			if len(totals) != len(want) || calls != servers*batches*(size-1) {
+				t.Errorf("%d groups of %d with %d calls", len(totals), len(want), calls)
+			}
+		}
+		return nil
+	})
+	if n := query(t, url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"); n != "0" {
+		t.Errorf("%s deadlocks", n)
+	}
 }

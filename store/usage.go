@@ -71,6 +71,11 @@ func (s usage) Insert(ctx context.Context, records []berth.UsageRecord) error {
 
 // begin takes numbers for n records and returns the last of them.
 func (s usage) begin(ctx context.Context, n int64) (last int64, err error) {
+	if s.tx.dialect.line != "" {
+		if _, err := s.tx.exec(ctx, s.tx.dialect.line); err != nil {
+			return 0, s.tx.dialect.wrote("usage record", err)
+		}
+	}
 	var generation int64
 	err = s.tx.queryRow(ctx, "UPDATE usage_state SET seq = seq + ? WHERE id = 1 RETURNING seq, generation", n).Scan(&last, &generation)
 	if err != nil {

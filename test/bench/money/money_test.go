@@ -9,6 +9,7 @@ package money
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -59,7 +61,13 @@ func TestFigures(t *testing.T) {
 			c.sizes = sizes{1000, 2000, 200, 1}
 		}
 		t.Run(c.name, func(t *testing.T) {
-			for _, row := range measure(t, c.open, c.sizes) {
+			rows := measure(t, c.open, c.sizes)
+			if c.name == "Postgres" { // a file has one server
+				for _, n := range []int{2, 4} {
+					rows = append(rows, foldedAtOnce(t, n, c.folded))
+				}
+			}
+			for _, row := range rows {
 				table = append(table, append([]string{c.name}, row...))
 			}
 		})
@@ -242,6 +250,71 @@ func (h *house) fold(n int) float64 {
 		})
 	}
 	return float64(n) / took.Seconds()
+}
+
+// foldedAtOnce measures how fast several instances, each with a store and a journal of its
+// own, fold into one database what they have of the same deployments and days.
+func foldedAtOnce(t *testing.T, instances, n int) []string {
+	c := store.Config{URL: pgtest.Database(t)}
+	h := &house{T: t, store: opened(t, c), calls: rand.New(rand.NewPCG(1, 2))}
+	h.settle()
+	stores := make([]*store.Store, instances)
+	for i := range stores {
+		stores[i] = opened(t, c)
+	}
+	const most = 50_000 // a journal holds at a time
+	var took time.Duration
+	for round, left := 0, n; left > 0; round++ {
+		meters := make([]*meter.Meter, instances)
+		for i := range meters {
+			name := fmt.Sprint("bench", round, i)
+			m, err := meter.Open(t.Context(), meter.Options{
+				Store: stores[i], Logger: slog.New(slog.DiscardHandler), NewID: func(prefix string) string { return prefix + name },
+				Now: func() time.Time { return after }, Journal: journal.Options{Dir: filepath.Join(t.TempDir(), name), Instance: name},
+			})
+			must(t, err)
+			meters[i] = m
+			for range min(n/instances, most) {
+				mark := &berth.UsageMark{UsageRecord: h.record(31 * n)} // all on the first day
+				for m.Open(mark) != nil {                               // the next segment is being made
+					time.Sleep(time.Millisecond)
+				}
+				m.Close(mark)
+			}
+		}
+		left -= instances * min(n/instances, most)
+		took += once(func() {
+			var all sync.WaitGroup
+			for _, m := range meters {
+				m.Start()
+				all.Go(func() {
+					for m.Figures().Records < int64(min(n/instances, most)) && t.Context().Err() == nil {
+						time.Sleep(time.Millisecond)
+					}
+				})
+			}
+			all.Wait()
+		})
+		for _, m := range meters {
+			must(t, m.Stop())
+		}
+	}
+	h.tx(func(tx berth.Tx) error {
+		list, err := tx.Usage().Totals(t.Context(), berth.UsageFilter{}, nil)
+		if err != nil || len(list) != 1 || list[0].Calls != int64(h.n) || list[0].InputTokens != h.input {
+			t.Errorf("%d calls and %d input tokens are %+v, %v", h.n, h.input, list, err)
+		}
+		return err
+	})
+	db, err := sql.Open("pgx", c.URL)
+	must(t, err)
+	var again, deadlocks int64
+	must(t, db.QueryRowContext(t.Context(), "SELECT xact_rollback, deadlocks FROM pg_stat_database WHERE datname = current_database()").Scan(&again, &deadlocks))
+	must(t, db.Close())
+	return []string{
+		fmt.Sprintf("usage records folded by %d instances at once, %d", instances, h.n), "20000 records/s",
+		fmt.Sprintf("%.0f records/s together; %d transactions rolled back, %d deadlocks", float64(h.n)/took.Seconds(), again, deadlocks),
+	}
 }
 
 // fill inserts records until there are so many more.
