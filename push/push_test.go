@@ -275,7 +275,7 @@ func TestWhatRetentionDeletesFirstIsCounted(t *testing.T) {
 		time.Sleep(time.Minute + time.Second) // it has seen them, and its first try has failed
 		synctest.Wait()
 		must(t, s.Tx(ctx, func(tx berth.Tx) error {
-			days, err := tx.Usage().ChangedDays(ctx, 100)
+			days, err := tx.Usage().ChangedDays(ctx, berth.UsageDayKey{}, 100)
 			return errors.Join(err, tx.Usage().Rated(ctx, days))
 		}))
 		keep := berth.Retention{Store: s, Now: func() time.Time { return usage(29).StartedAt.AddDate(0, 0, 10) }, Keep: berth.Keep{Records: 24 * time.Hour}}

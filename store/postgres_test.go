@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -375,6 +376,58 @@ func TestACommitWithoutAnAnswerIsDoneOnce(t *testing.T) {
 			t.Errorf("%s: %d runs, want %d, version %d", fault, runs, want, got)
 		}
 		mustClose(t, s)
+	}
+}
+
+// What is written in a commit whose answer is lost is there once: a batch of calls with its
+// place in the journal, a payment by its reference, a purchase.
+func TestWhatACommitWithoutAnAnswerWroteIsThereOnce(t *testing.T) {
+	t.Parallel()
+	post := func(tx berth.Tx) error {
+		_, err := tx.Ledger().Post(t.Context(), berth.Posting{
+			ID: "post_1", At: time.Unix(1, 0), AccountID: "1", Cause: berth.CausePayment, Reference: "transfer-1", Currency: "CNY",
+			Entries: []berth.Entry{{Side: "bank", Nano: -5}, {Side: "customer/1", Nano: 5}},
+		})
+		return err
+	}
+	for _, fault := range []string{"unsent", "unanswered"} {
+		for name, c := range map[string]struct {
+			write func(berth.Tx) error
+			rows  string // all 1
+		}{
+			"fold": {func(tx berth.Tx) error {
+				return errors.Join(tx.Usage().Insert(t.Context(), []berth.UsageRecord{{ID: "use_1", WorkspaceID: "llm-1", InputTokens: 7}}),
+					tx.Usage().PutFold(t.Context(), berth.Fold{Instance: "local", Position: 1}))
+			}, "SELECT (SELECT count(*) FROM usage) * (SELECT sum(calls) FROM usage_days)"},
+			"payment": {post, "SELECT (SELECT count(*) FROM postings) * (SELECT sum(nano) FROM entries WHERE nano > 0) / 5"},
+			"create":  {func(tx berth.Tx) error { return tx.Accounts().InsertAccount(t.Context(), berth.Account{ID: "1"}) }, "SELECT count(*) FROM accounts"},
+		} {
+			database := pgtest.Database(t)
+			p, url := newProxy(t, database)
+			s := mustConnect(t, url)
+			once := fault
+			first := true
+			mustTx(t, s, func(tx berth.Tx) error {
+				if first {
+					first = false
+					p.fault.Store(&once)
+				}
+				return c.write(tx)
+			})
+			if p.fault.Load() != nil {
+				t.Errorf("%s %s: no commit was hit", name, fault)
+			}
+			if got, err := strconv.ParseFloat(query(t, database, c.rows), 64); err != nil || got != 1 {
+				t.Errorf("%s %s: written %v times, %v", name, fault, got, err)
+			}
+			if name == "payment" { // a client that repeats it
+				mustTx(t, s, post)
+				if got := query(t, database, "SELECT count(*) FROM postings"); got != "1" {
+					t.Errorf("%s: %s payments", fault, got)
+				}
+			}
+			mustClose(t, s)
+		}
 	}
 }
 

@@ -136,6 +136,9 @@ func (s pushes) Waiting(ctx context.Context) (w berth.PushWaiting, err error) {
 		if at.IsZero() {
 			at = n.Month.ClosedAt
 		}
+		if at.IsZero() {
+			at = n.Budget.At
+		}
 		if !at.IsZero() && (w.Oldest.IsZero() || at.Before(w.Oldest)) {
 			w.Oldest = at
 		}

@@ -55,7 +55,7 @@ var pushes = []promise{
 			firsts = append(firsts, first)
 			return err
 		}
-		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context()) })
+		s.write(func(tx berth.Tx) error { return tx.Pushes().Begin(s.Context(), true) })
 		s.write(tell)
 		n.Spent = 130
 		s.write(tell)
@@ -159,7 +159,7 @@ var pushes = []promise{
 		rate := func() {
 			s.Helper()
 			s.write(func(tx berth.Tx) error {
-				days, err := tx.Usage().ChangedDays(ctx, 100)
+				days, err := tx.Usage().ChangedDays(ctx, berth.UsageDayKey{}, 100)
 				return first(err, tx.Usage().Rated(ctx, days))
 			})
 		}
