@@ -603,7 +603,7 @@ func TestSeveralServersFoldAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for server := range servers {
 		s := mustConnect(t, url)
-		defer mustClose(t, s)
+		t.Cleanup(func() { mustClose(t, s) })
 		random := rand.New(rand.NewPCG(7, uint64(server)))
 		all.Go(func() {
 			instance := fmt.Sprint("server-", server)
