@@ -32,6 +32,7 @@ import (
 	"github.com/berthhq/berth/reconcile"
 	"github.com/berthhq/berth/sched"
 	"github.com/berthhq/berth/server"
+	"github.com/berthhq/berth/store"
 )
 
 // Options of an [App].
@@ -58,6 +59,7 @@ type App struct {
 	opt      Options
 	dir      *dataDir
 	store    berth.Store
+	claim    *store.Claim   // nil: of a file
 	runner   *scrape.Runner // reads the counters of its engines
 	gateway  *gateway.Gateway
 	meter    *meter.Meter
@@ -122,6 +124,9 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", opt.Config.Listen, err)
 	}
 	if err := errors.Join(a.dir.announce(a.URL()), a.dir.sweepBackups()); err != nil {
+		return nil, err
+	}
+	if err := a.claimStore(ctx); err != nil {
 		return nil, err
 	}
 	if a.store, err = openStore(ctx, opt, a.dir); err != nil {
@@ -417,6 +422,7 @@ func (a *App) Close() error {
 		errs = append(errs, a.store.Close())
 		a.store = nil
 	}
+	errs = append(errs, a.claim.Close())
 	if a.dir != nil {
 		errs = append(errs, a.dir.Close())
 		a.dir = nil

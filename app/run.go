@@ -21,6 +21,8 @@ const (
 // last usage records are written and the engines are stopped.
 func (a *App) Run(ctx context.Context) error {
 	a.greet()
+	lost, stopWatching := a.watchClaim(context.WithoutCancel(ctx))
+	defer stopWatching()
 	loopCtx, stopLoop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLoop()
 	loopDone := make(chan error, 1)
@@ -89,6 +91,7 @@ func (a *App) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case err = <-served:
+	case err = <-lost:
 	}
 	close(a.stopping)
 	a.opt.Logger.Info("stopping", "calls_have_s", int(callGrace.Seconds()))

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,12 +44,19 @@ func TestOnPostgresNothingIsLostByAKill(t *testing.T) {
 		s = p.serve(t, yaml)
 		s.waitsFor(t, c.model)
 	}
-	var list []api.UsageRecord
-	until(t, "the calls are recorded", func() bool {
-		list = s.allRecords(t)
-		return recorded(list, c.complete)
-	})
-	c.judge(t, list, e.engine.Stats())
+	until(t, "the calls are recorded", func() bool { return recorded(s.allRecords(t), c.complete) })
+	second := newProgram(t)
+	config := filepath.Join(second.dir, "berth.yaml")
+	must(t, os.WriteFile(config, []byte(yaml), 0o600))
+	if got := second.run(t, "", "serve", "--config", config, "--data", filepath.Join(second.dir, "data"), "--listen", "127.0.0.1:0"); got.code == 0 || !strings.Contains(got.err, "Another berth serve") {
+		t.Errorf("a second server on the database: %+v", got)
+	}
+	// a clean stop has written the calls that were cut off, too
+	if code := s.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	s = p.serve(t, yaml)
+	c.judge(t, s.allRecords(t), e.engine.Stats())
 }
 
 // during makes calls of all kinds until some were answered and what is given has returned.
