@@ -12,8 +12,8 @@ import (
 // [RoleOwner].
 type Books struct {
 	Writer
-	// Rate brings charges up to now; nil: they are.
-	Rate func(ctx context.Context) error
+	// Rate brings charges up to now; an error is one of this account ("": of any). nil: they are.
+	Rate func(ctx context.Context, accountID string) error
 	// Recheck does, before a payment is answered, what it asks for: what arrears took down is
 	// bought again. nil: that is done later.
 	Recheck func(ctx context.Context, accountID string)
@@ -149,17 +149,17 @@ func (s *Books) Postings(ctx context.Context, f PostingFilter, after string, lim
 	if err := ownerOnly(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.rate(ctx); err != nil {
+	if err := s.rate(ctx, f.AccountID); err != nil {
 		return nil, err
 	}
 	return owned(ctx, s.Store, func(tx Tx) ([]Posting, error) { return tx.Ledger().Postings(ctx, f, after, limit) })
 }
 
-func (s *Books) rate(ctx context.Context) error {
+func (s *Books) rate(ctx context.Context, accountID string) error {
 	if s.Rate == nil {
 		return nil
 	}
-	return s.Rate(ctx)
+	return s.Rate(ctx, accountID)
 }
 
 // Standing is what an account has in each currency, by its code.
@@ -203,7 +203,7 @@ func (s *Books) Balance(ctx context.Context, accountID string) (Standing, error)
 	if err := ownerOnly(ctx); err != nil {
 		return Standing{}, err
 	}
-	if err := s.rate(ctx); err != nil {
+	if err := s.rate(ctx, accountID); err != nil {
 		return Standing{}, err
 	}
 	return owned(ctx, s.Store, func(tx Tx) (Standing, error) {

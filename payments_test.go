@@ -133,7 +133,7 @@ func TestABalanceIsOfEachCurrency(t *testing.T) {
 		return nil
 	})
 	rated := 0
-	h.ledger.Rate = func(context.Context) error { rated++; return nil }
+	h.ledger.Rate = func(context.Context, string) error { rated++; return nil }
 	got, err := h.ledger.Balance(h.owner(), payer)
 	must(t, err)
 	dollars, yuan := got.Funds[0], got.Funds[1]

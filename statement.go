@@ -31,8 +31,8 @@ type Total struct {
 type Statements struct {
 	Store Store
 	Now   func() time.Time
-	// Settle brings lines and postings up to now (billing.Desk).
-	Settle func(ctx context.Context) error
+	// Settle brings lines and postings up to now (billing.Desk); an error is one of this account.
+	Settle func(ctx context.Context, accountID string) error
 	// Rerate computes the lines of an account's month with other prices (billing.Desk).
 	Rerate func(ctx context.Context, accountID, workspaceID, month string, prices []Price) ([]Line, error)
 	// Parts returns one page of the parts that a line is made of (billing.Desk).
@@ -53,7 +53,7 @@ func (s *Statements) Get(ctx context.Context, of StatementOf) (Statement, error)
 	if err != nil {
 		return Statement{}, err
 	}
-	if err := s.Settle(ctx); err != nil {
+	if err := s.Settle(ctx, of.AccountID); err != nil {
 		return Statement{}, err
 	}
 	return s.view(ctx, of, func(tx Tx, month string) ([]Line, error) {

@@ -52,7 +52,7 @@ func (s *Statements) Open(ctx context.Context, of StatementOf, line, cursor stri
 	if line == "" {
 		return Opened{}, Errorf(CodeInvalid, "Field required: line; use the id of a line of the statement.")
 	}
-	if err := s.Settle(ctx); err != nil {
+	if err := s.Settle(ctx, of.AccountID); err != nil {
 		return Opened{}, err
 	}
 	var o Opened

@@ -10,7 +10,7 @@ import (
 
 func (h *house) statements() *berth.Statements {
 	return &berth.Statements{
-		Store: h.store, Now: h.now, Settle: func(context.Context) error { return nil },
+		Store: h.store, Now: h.now, Settle: func(context.Context, string) error { return nil },
 		Rerate: func(_ context.Context, account, workspace, month string, _ []berth.Price) ([]berth.Line, error) {
 			return []berth.Line{{AccountID: account, WorkspaceID: workspace, Month: month, Currency: "CNY", Quantity: 1, Amount: 99}}, nil
 		},

@@ -58,10 +58,26 @@ func New(opt Options) *Desk {
 }
 
 // Rate brings the lines of all that was used up to now, and the postings with them:
-// afterwards balances are exact. Called before statements, balances and the ledger are
-// answered. What it did before an error stays done; another call goes on.
+// afterwards balances are exact. What it did before an error stays done; another call goes
+// on.
 func (d *Desk) Rate(ctx context.Context) error {
 	return d.pass(ctx, func() error { return d.all(ctx, forever) })
+}
+
+// RateFor is [Desk.Rate] for whoever asks about one account ("": about all), before its
+// statements and balances are answered: what is wrong with another one's charges is no
+// error.
+func (d *Desk) RateFor(ctx context.Context, accountID string) error {
+	if accountID == "" {
+		return d.Rate(ctx)
+	}
+	return d.pass(ctx, func() error {
+		t := newTrouble()
+		if err := d.steps(ctx, forever, t); err != nil {
+			return err
+		}
+		return t.of(accountID)
+	})
 }
 
 // forever is later than any posting.
@@ -70,7 +86,12 @@ var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 // all rates everything, posts lines that were last posted before a moment, and closes the
 // months that are due. An error may be of some of it only, and all else is done.
 func (d *Desk) all(ctx context.Context, posted time.Time) error {
-	began, t := d.opt.Now(), newTrouble()
+	t := newTrouble()
+	return cmp.Or(d.steps(ctx, posted, t), t.err())
+}
+
+func (d *Desk) steps(ctx context.Context, posted time.Time, t *trouble) error {
+	began := d.opt.Now()
 	for _, step := range []func() error{
 		func() error { return d.rateUsage(ctx, t) },
 		func() error { return d.rateOrders(ctx, t) },
@@ -82,7 +103,7 @@ func (d *Desk) all(ctx context.Context, posted time.Time) error {
 			return err
 		}
 	}
-	return t.err()
+	return nil
 }
 
 // pass runs fn when it is its turn.

@@ -113,7 +113,7 @@ func (o *office) rate() {
 func (o *office) statements() string {
 	o.Helper()
 	ctx := berth.WithCaller(o.Context(), berth.Caller{Role: berth.RoleOwner, AccountID: payer})
-	service := berth.Statements{Store: o.store, Now: o.now, Settle: o.desk.Rate}
+	service := berth.Statements{Store: o.store, Now: o.now, Settle: o.desk.RateFor}
 	var text strings.Builder
 	for _, m := range o.months() {
 		st, err := service.Get(ctx, berth.StatementOf{Month: m})

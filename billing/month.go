@@ -117,7 +117,7 @@ func (d *Desk) closeMonths(ctx context.Context, began time.Time, t *trouble) err
 	}
 	next := began.Add(time.Hour)
 	err := d.accounts(ctx, func(a *berth.Account) error {
-		if t.accounts[a.ID] {
+		if _, has := t.accounts[a.ID]; has {
 			next = began
 			return nil
 		}

@@ -15,7 +15,7 @@ import (
 func (o *office) open(l *berth.Line) (all berth.Opened) {
 	o.Helper()
 	ctx := berth.WithCaller(o.Context(), berth.Caller{Role: berth.RoleOwner, AccountID: payer})
-	service := berth.Statements{Store: o.store, Now: o.now, Settle: func(context.Context) error { return nil }, Parts: o.desk.Parts}
+	service := berth.Statements{Store: o.store, Now: o.now, Settle: func(context.Context, string) error { return nil }, Parts: o.desk.Parts}
 	for cursor := ""; ; {
 		page, err := service.Open(ctx, berth.StatementOf{Month: l.Month}, l.ID(), cursor)
 		must(o, err)

@@ -87,6 +87,10 @@ func TestOneAccountThatIsStuckKeepsNoOtherFromItsMonth(t *testing.T) {
 			if err := o.desk.Rate(t.Context()); !errors.Is(err, errStuck) {
 				t.Fatalf("rate: %v", err)
 			}
+			if err := o.desk.RateFor(t.Context(), stuck); !errors.Is(err, errStuck) {
+				t.Errorf("the stuck account is told %v", err)
+			}
+			must(t, o.desk.RateFor(t.Context(), payer))
 			if got := sum(o.lines("2026-10")); got != 20*(10*2+10*3) || o.balance(berth.CustomerSide(payer)) != -got {
 				t.Errorf("the other account was charged %d, has %d", got, o.balance(berth.CustomerSide(payer)))
 			}
@@ -125,6 +129,7 @@ func TestADayThatCannotBeRatedKeepsNoOtherFromIt(t *testing.T) {
 	if err := o.desk.Rate(t.Context()); berth.CodeOf(err) != berth.CodeNotFound {
 		t.Errorf("rate: %v", err)
 	}
+	must(t, o.desk.RateFor(t.Context(), payer))
 	if got := sum(o.lines("2026-10")); got != 15*10*2 || len(o.closed()) != 1 {
 		t.Errorf("others were charged %d, months %v", got, o.closed())
 	}

@@ -19,7 +19,7 @@ var sumLengths = []int64{0, 32_000, 32_768, 128_000, 131_072, 256_000, 262_144}
 // Tokens are taken from the sums of days, and where prices divide these, from the records of
 // the day. [berth.CodeInvalid] when such records were deleted.
 func (d *Desk) Rerate(ctx context.Context, accountID, workspaceID, month string, prices []berth.Price) ([]berth.Line, error) {
-	if err := d.Rate(ctx); err != nil {
+	if err := d.RateFor(ctx, accountID); err != nil {
 		return nil, err
 	}
 	return d.rerate(ctx, accountID, workspaceID, month, prices, false)

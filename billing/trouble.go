@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -10,16 +11,19 @@ import (
 // troubleMost is how much of it one pass looks at: with more, it is nobody's in particular.
 const troubleMost = 1000
 
+// nobody stands for the account of what is no account's.
+const nobody = "nobody"
+
 // trouble is what a pass could not do while it did all else.
 type trouble struct {
 	n           int
 	first       error
-	deployments map[string]bool // whose usage could not be rated
-	accounts    map[string]bool // of which something could not be charged
+	deployments map[string]bool  // whose usage could not be rated
+	accounts    map[string]error // the first error of each of which something could not be charged; "": of nobody known
 }
 
 func newTrouble() *trouble {
-	return &trouble{deployments: map[string]bool{}, accounts: map[string]bool{}}
+	return &trouble{deployments: map[string]bool{}, accounts: map[string]error{}}
 }
 
 // add notes an error of an account ("": that nobody knows); an error says that the pass is
@@ -28,8 +32,8 @@ func (t *trouble) add(accountID string, err error) error {
 	if t.first == nil {
 		t.first = err
 	}
-	if accountID != "" {
-		t.accounts[accountID] = true
+	if t.accounts[accountID] == nil {
+		t.accounts[accountID] = err
 	}
 	if t.n++; t.n >= troubleMost {
 		return t.err()
@@ -43,6 +47,9 @@ func (t *trouble) err() error {
 	}
 	return t.first
 }
+
+// of returns an error that may be an account's.
+func (t *trouble) of(accountID string) error { return cmp.Or(t.accounts[accountID], t.accounts[""]) }
 
 // general reports whether an error is about more than what was asked: the database is away,
 // or whoever asked.

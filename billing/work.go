@@ -96,13 +96,31 @@ func (d *Desk) rateSomeUsage(ctx context.Context, list []berth.UsageDayKey, t *t
 		return err
 	case len(list) == 1:
 		t.deployments[list[0].DeploymentID] = true
-		return t.add("", fmt.Errorf("the usage of deployment %s on %s: %w", list[0].DeploymentID, list[0].Day, err))
+		return t.add(d.payerOf(ctx, list[0]), fmt.Errorf("the usage of deployment %s on %s: %w", list[0].DeploymentID, list[0].Day, err))
 	}
 	half := len(list) / 2
 	if err := d.rateSomeUsage(ctx, list[:half], t); err != nil {
 		return err
 	}
 	return d.rateSomeUsage(ctx, list[half:], t)
+}
+
+// payerOf returns the account that pays for a day of usage, [nobody] for one of a workspace
+// that there is not; "" when that cannot be told.
+func (d *Desk) payerOf(ctx context.Context, k berth.UsageDayKey) (accountID string) {
+	err := d.opt.Store.View(ctx, func(tx berth.Tx) error {
+		used, err := tx.Usage().Days(ctx, []string{k.DeploymentID}, []string{k.Day})
+		if err != nil || len(used) == 0 {
+			return err
+		}
+		w, err := tx.Accounts().Workspace(ctx, used[0].WorkspaceID)
+		accountID = w.AccountID
+		return err
+	})
+	if berth.CodeOf(err) == berth.CodeNotFound {
+		return nobody
+	}
+	return accountID
 }
 
 // rateUsedDays rates days of which there is usage, in versions that were read before it is.

@@ -128,7 +128,7 @@ func (d *desk) wire() {
 		Prices:    &berth.Prices{Writer: w},
 		Books:     &berth.Books{Writer: w},
 		Statements: &berth.Statements{
-			Store: d.store, Now: d.now, Settle: func(context.Context) error { return nil },
+			Store: d.store, Now: d.now, Settle: func(context.Context, string) error { return nil },
 			Rerate: func(context.Context, string, string, string, []berth.Price) ([]berth.Line, error) {
 				return d.trial, nil
 			},

@@ -353,7 +353,7 @@ func (h *house) owner() context.Context {
 }
 
 func (h *house) statement() berth.Statement {
-	s := berth.Statements{Store: h.store, Now: func() time.Time { return after }, Settle: h.desk.Rate}
+	s := berth.Statements{Store: h.store, Now: func() time.Time { return after }, Settle: h.desk.RateFor}
 	st, err := s.Get(h.owner(), berth.StatementOf{Month: "2026-10"})
 	must(h, err)
 	return st
