@@ -14,7 +14,8 @@ func (p *program) audit() *cobra.Command {
 		Use:   "audit",
 		Short: "Show who did what, the newest first",
 		Long: `Show who did what, the newest first: an entry for each change that was made through the
-API. Output can also be csv or ndjson, which have all entries, written as they come.`,
+API. Output can also be csv or ndjson, which have all entries, written as they come. Days
+and times are those of this machine.`,
 		Example: lines(
 			"berth audit",
 			"berth audit --action deployment --from 7d",
